@@ -1,0 +1,62 @@
+# Set-up and checks. `make dev` and `make test` need only Python >= 3.11 (with venv), make and git.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo $$p; break; }; done)
+UNAME := $(shell uname -sm)
+SUPPORTED := Linux_x86_64 Linux_aarch64 Darwin_arm64
+# The tests and `errander dev` start servers of their own; no address of yours is read.
+ISOLATED := env -u DATABASE_URL -u DATABASE_URL_FILE -u REDIS_URL -u REDIS_URL_FILE
+ARGS ?=
+
+.PHONY: help dev test lint format lock compose-test clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.lock pyproject.toml service/sdk/pyproject.toml
+	@[ -n "$(filter $(subst $() ,_,$(UNAME)),$(SUPPORTED))" ] || \
+		{ echo "errander: no embedded servers for $(UNAME); use: docker compose up --build" >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] || \
+		{ echo "errander: needs Python >= 3.11 with venv on the path (or make PYTHON=/path/to/python3)" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "errander: needs git on the path" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "errander: installing into $(VENV) ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e service/sdk -e .
+	@touch $@
+
+dev: $(STAMP) ## run everything on embedded servers (ARGS="--port 8001 ...")
+	@exec $(ISOLATED) $(BIN)/errander dev $(ARGS)
+
+test: $(STAMP) ## the whole test suite, embedded servers included (ARGS="tests/unit -k ...")
+	@$(ISOLATED) $(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd service/sdk && ../../$(BIN)/mypy --strict --config-file ../../pyproject.toml -p errander
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff format and fix
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+lock: ## resolve requirements.lock and deploy/requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml service/sdk/pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o requirements.lock
+	uv pip compile pyproject.toml service/sdk/pyproject.toml --universal --python-version 3.11 -c requirements.lock \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o deploy/requirements.lock
+
+compose-test: $(STAMP) ## start the compose stack, check it, take it down (skips loudly without a Docker engine)
+	@$(BIN)/python -m pytest tests/compose --run-compose $(ARGS)
+
+clean: ## remove the virtual environment and caches (not .errander)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
