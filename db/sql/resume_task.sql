@@ -1,0 +1,2 @@
+-- index: task_pauses_pkey
+DELETE FROM errander.task_pauses p WHERE p.task = :task RETURNING p.task

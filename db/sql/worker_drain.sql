@@ -1,0 +1,4 @@
+-- Asks a worker to drain and leave; it reads this with its next beat.
+UPDATE errander.workers SET drain_requested_at = coalesce(drain_requested_at, now())
+WHERE id = CAST(:worker AS uuid) AND dead_at IS NULL
+RETURNING id

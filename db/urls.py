@@ -1,0 +1,31 @@
+"""Addresses of PostgreSQL in the forms that platforms hand out, as the one form the driver takes. Pure."""
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+from db.errors import SettingsError
+
+_SCHEME = re.compile(r"^(postgres|postgresql)(\+asyncpg)?$")
+
+
+def postgres_dsn(url: str) -> str:
+    """`postgres://`, `postgresql://` and `postgresql+asyncpg://` as the `postgresql://` of libpq.
+
+    Query parameters of libpq (`sslmode`, `sslrootcert`, `target_session_attrs`, …) stay: asyncpg reads them itself.
+    Raises SettingsError for anything else; the message holds no password.
+    """
+    parts = urlsplit(url.strip())
+    if not _SCHEME.match(parts.scheme):
+        raise SettingsError(
+            f"DATABASE_URL must begin with postgresql:// (it begins with {parts.scheme or 'nothing'}://)"
+        )
+    return urlunsplit(parts._replace(scheme="postgresql"))
+
+
+def masked(url: str) -> str:
+    """The address without its password, for messages and logs."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
