@@ -1,0 +1,326 @@
+"""One attempt, from its claim to its outcome. Read it from top to bottom: `Attempt.run` is the whole path.
+
+An attempt is over when its code has ended; until then its slot is taken and its row stays RUNNING. It is stopped for
+one reason only, the first: its time is up, somebody asked to cancel it, the process drains, or its lease is lost. A
+coroutine is then cancelled at its next await, a child process is ended, a thread is only told (`ctx.cancelled`).
+
+Owns the order of things in one attempt. Never writes to PostgreSQL: the outcome goes to the flush.
+"""
+
+import asyncio
+import contextvars
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from db.attempts import Claimed
+from db.lifecycle import CancelledBy, ErrorKind
+from errander import Context, JobInfo, PayloadInvalid, Registry, SyncContext, Task
+from workers import outcomes
+from workers.outcomes import Cancelled, Failed, GivenBack, Outcome, Succeeded
+
+if TYPE_CHECKING:
+    from workers.children import Children
+    from workers.progress import ProgressBoard
+
+_log = structlog.get_logger("errander.attempt")
+
+UNKNOWN_TASK_SECONDS = 5.0
+"""How far ahead a job goes back that this worker cannot run and another may."""
+
+
+class Stop(StrEnum):
+    """Why an attempt is to end before its code does by itself."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    DRAIN = "drain"
+    LOST = "lost"
+
+
+class Host(Protocol):
+    """What an attempt needs of its process."""
+
+    registry: Registry
+    threads: ThreadPoolExecutor
+    thread_slots: asyncio.Semaphore
+    children: "Children"
+    progress: "ProgressBoard"
+
+    def may_start(self) -> bool:
+        """Whether the lease is fresh enough for code to start."""
+
+    async def another_version_fits(self, task: str, schema_hash: str, payload: str) -> bool:
+        """Whether another live worker's version of the task takes this payload."""
+
+    def ended(self, attempt: "Attempt", outcome: Outcome | None) -> None:
+        """The attempt is over; None: nothing is to be written about it."""
+
+
+class Attempt:
+    """A claimed job in this process."""
+
+    __slots__ = (
+        "_aio_task",
+        "_cancellable",
+        "_child_kill",
+        "_host",
+        "begun_at",
+        "deadline",
+        "id",
+        "job",
+        "number",
+        "outcome",
+        "stop_reason",
+        "stoppable",
+    )
+
+    def __init__(self, job: Claimed, host: Host) -> None:
+        self.id: UUID = job.id
+        self.number: int = job.attempt
+        self.job = job
+        self.begun_at: float | None = None
+        """When its code started, by the monotonic clock."""
+        self.deadline = float("inf")
+        self.stop_reason: Stop | None = None
+        self.stoppable = False
+        """Its code can be ended from outside at once (a child process)."""
+        self.outcome: Outcome | None = None
+        """What it ended with, once it has."""
+        self._host = host
+        self._aio_task: asyncio.Task[None] | None = None
+        self._cancellable = False
+        self._child_kill: Any = None
+
+    # -- the path ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to run on the current loop."""
+        self._aio_task = asyncio.create_task(self.run(), name=f"errander.attempt.{self.id}")
+
+    async def run(self) -> None:
+        """Runs the job's code and hands the outcome over. Raises nothing."""
+        outcome: Outcome | None
+        try:
+            outcome = await self._outcome()
+        except BaseException as error:  # ours, not the task's: the job must not pay for it
+            _log.exception("attempt.broken", job_id=str(self.id), attempt=self.number)
+            outcome = GivenBack(f"the worker failed: {error!r}", begun=self.begun_at is not None, delay=1.0)
+        self._cancellable = False
+        self.outcome = outcome
+        self._host.ended(self, outcome)
+
+    async def _outcome(self) -> Outcome | None:
+        if not self._host.may_start():
+            return None  # the roll call gives it back, or the reaper takes it
+        task = self._host.registry.get(self.job.task)
+        if task is None:
+            return GivenBack("this worker does not know the task", begun=False, delay=UNKNOWN_TASK_SECONDS)
+        isolated = self.is_isolated
+        try:
+            if isolated or task.executor == "process":
+                task.validate(self.job.payload)
+                return await self._in_child(task, isolated=isolated)
+            args, kwargs = task.bind(self.job.payload, self._context(task))
+        except PayloadInvalid as error:
+            return await self._misfit(task, error)
+        if task.executor == "thread":
+            return await self._in_thread(task, args, kwargs)
+        return await self._on_loop(task, args, kwargs)
+
+    async def _on_loop(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome | None:
+        if self.stop_reason is not None:
+            return self._stopped_before_start()
+        self.begin()
+        self._cancellable = True
+        try:
+            value = await task.fn(*args, **kwargs)
+        except BaseException as error:
+            self._cancellable = False
+            return self._raised(error)
+        self._cancellable = False
+        return self._returned(task, value)
+
+    async def _in_thread(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome | None:
+        try:
+            self._cancellable = True  # waiting for a thread may be cancelled, the thread may not
+            await self._host.thread_slots.acquire()
+        except asyncio.CancelledError:
+            return self._stopped_before_start()
+        finally:
+            self._cancellable = False
+        try:
+            if self.stop_reason is not None:
+                return self._stopped_before_start()
+            self.begin()
+            context = contextvars.copy_context()
+            work = asyncio.get_running_loop().run_in_executor(
+                self._host.threads, lambda: context.run(task.fn, *args, **kwargs)
+            )
+            try:
+                value = await work
+            except BaseException as error:
+                return self._raised(error)
+            return self._returned(task, value)
+        finally:
+            self._host.thread_slots.release()
+
+    async def _in_child(self, task: Task[..., Any], *, isolated: bool) -> Outcome | None:
+        try:
+            self._cancellable = True
+            child = await self._host.children.acquire(isolated=isolated)
+        except asyncio.CancelledError:
+            return self._stopped_before_start()
+        finally:
+            self._cancellable = False
+        try:
+            if self.stop_reason is not None:
+                return self._stopped_before_start()
+            self.begin()
+            self.stoppable, self._child_kill = True, child.kill
+            answer = await child.run(task, self.info(), self.job.payload, Port(self))
+        finally:
+            self.stoppable, self._child_kill = False, None
+            self._host.children.release(child, isolated=isolated)
+        if answer is not None:
+            return self._answered(answer)
+        if self.stop_reason is not None:
+            return self._stopped()
+        return outcomes.Crashed(f"the child process that ran it died ({child.how_it_ended()})")
+
+    async def _misfit(self, task: Task[..., Any], error: PayloadInvalid) -> Outcome:
+        if await self._host.another_version_fits(task.name, task.schema_hash, self.job.payload):
+            return GivenBack("its payload fits another version of the task", begun=False, delay=UNKNOWN_TASK_SECONDS)
+        message = outcomes.scrub(str(error), outcomes.MAX_MESSAGE)
+        return Failed(ErrorKind.PAYLOAD, "PayloadInvalid", message, final=True)
+
+    # -- what it ended with ------------------------------------------------------------------------------------------
+
+    def _returned(self, task: Task[..., Any], value: Any) -> Outcome | None:
+        if self.stop_reason is Stop.TIMEOUT or self.stop_reason is Stop.LOST:
+            return self._stopped()
+        return outcomes.returned(task, value)  # a finish beats a cancel request, and a drain
+
+    def _raised(self, error: BaseException) -> Outcome | None:
+        if self.stop_reason is None:
+            return outcomes.raised(error)
+        return self._stopped()
+
+    def _answered(self, answer: Outcome) -> Outcome | None:
+        if self.stop_reason is None or (isinstance(answer, Succeeded) and self.stop_reason is not Stop.LOST):
+            return answer
+        return self._stopped()
+
+    def _stopped(self) -> Outcome | None:
+        match self.stop_reason:
+            case Stop.TIMEOUT:
+                return self.timed_out()
+            case Stop.CANCEL:
+                return Cancelled(CancelledBy.CLIENT, None)
+            case Stop.DRAIN:
+                return GivenBack("its worker drained", begun=self.begun_at is not None)
+            case _:
+                return None
+
+    def _stopped_before_start(self) -> Outcome | None:
+        return self._stopped()
+
+    def timed_out(self) -> Failed:
+        """The failure of an attempt whose time is up."""
+        return Failed(ErrorKind.TIMEOUT, "TimeoutError", f"it ran for longer than {self.job.timeout:g} s")
+
+    # -- stopping ----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Its code starts: from here its timeout runs."""
+        self.begun_at = time.monotonic()
+        self.deadline = self.begun_at + self.job.timeout
+
+    def stop(self, reason: Stop) -> None:
+        """Ends it as far as that is possible from outside; the first reason counts. On the job loop only."""
+        if self.outcome is not None or self.stop_reason is not None:
+            return
+        self.stop_reason = reason
+        if self._child_kill is not None:
+            self._child_kill()
+        elif self._cancellable and self._aio_task is not None:
+            self._aio_task.cancel()
+
+    # -- facts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether the next crash is its last: then it runs in a child process of its own."""
+        return self.job.max_crashes > 1 and self.job.crashes >= max(1, self.job.max_crashes - 1)
+
+    def is_task(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether `task` is the one that runs it."""
+        return task is self._aio_task
+
+    def info(self) -> JobInfo:
+        """The facts that its code may read."""
+        job = self.job
+        metadata: Mapping[str, Any] = json.loads(job.metadata)
+        return JobInfo(
+            job_id=str(job.id),
+            task=job.task,
+            attempt=job.attempt,
+            failures=job.failures,
+            crashes=job.crashes,
+            max_attempts=job.max_attempts,
+            max_crashes=job.max_crashes,
+            timeout=job.timeout,
+            idempotency_key=job.idempotency_key or "",
+            tags=tuple(json.loads(job.tags)),
+            metadata=metadata,
+            run_at=job.run_at,
+            created_at=job.created_at,
+            pool=job.pool,
+            priority=job.priority,
+        )
+
+    def _context(self, task: Task[..., Any]) -> Context | SyncContext | None:
+        kind = task.context_type
+        return None if kind is None else kind(self.info(), Port(self))
+
+    def report_progress(self, done: float, total: float | None, message: str | None) -> None:
+        """Keeps the newest progress for the control thread to write."""
+        self._host.progress.put(self.id, self.number, done, total, message)
+
+
+class Port:
+    """The way from a task's context back into the worker; usable from any thread."""
+
+    __slots__ = ("_attempt", "_logger")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._logger: Any = None
+
+    def progress(self, done: float, total: float | None, message: str | None) -> None:
+        """Keeps how far the job is."""
+        self._attempt.report_progress(done, total, message)
+
+    def log(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Writes one line of the job's log to the worker's."""
+        if self._logger is None:
+            job = self._attempt.job
+            self._logger = structlog.get_logger("errander.job").bind(
+                job_id=str(job.id), attempt=job.attempt, task=job.task
+            )
+        getattr(self._logger, level)(
+            "job.log", message=message, **{f"field_{k}" if k in _TAKEN else k: v for k, v in fields.items()}
+        )
+
+    def cancelled(self) -> bool:
+        """Whether the attempt is to stop."""
+        return self._attempt.stop_reason is not None
+
+
+_TAKEN = frozenset({"event", "message", "job_id", "attempt", "task", "level", "logger", "timestamp", "exc_info"})

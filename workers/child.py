@@ -1,0 +1,109 @@
+"""What runs inside a child process: `python -m workers.child <socket> <parent's pid> <what to import>`.
+
+Reads one job at a time from the socket, runs it, answers with its outcome, and ends when the socket closes. Its code
+is ended by killing this process, so nothing here waits for anything else.
+"""
+
+import asyncio
+import ctypes
+import inspect
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from db.lifecycle import ErrorKind
+from errander import Context, JobInfo, PayloadInvalid, SyncContext, registry
+from workers import outcomes
+from workers.catalogue import load
+from workers.children import dump_outcome, pack
+from workers.outcomes import Failed, Outcome
+
+_HEADER = struct.Struct("!I")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class PipePort:
+    """A context's way back to the parent."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Writes one message whole."""
+        with self._lock:
+            self._connection.sendall(pack(message))
+
+    def progress(self, done: float, total: float | None, message: str | None) -> None:
+        """See `errander.AttemptPort`."""
+        self.send({"say": "progress", "done": done, "total": total, "message": message})
+
+    def log(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """See `errander.AttemptPort`."""
+        plain = json.loads(json.dumps(dict(fields), default=str))
+        self.send({"say": "log", "level": level, "message": message, "fields": plain})
+
+    def cancelled(self) -> bool:
+        """Never: a child is ended instead."""
+        return False
+
+
+def die_with_parent(parent: int) -> None:
+    """Asks the kernel to end this process when its parent ends; then checks that it has not ended already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def run_job(message: Mapping[str, Any], port: PipePort) -> Outcome:
+    """Runs one job to its outcome."""
+    task = registry[message["task"]]
+    info = JobInfo.from_dict(message["info"])
+    is_async = inspect.iscoroutinefunction(task.fn)
+    context = (Context if is_async else SyncContext)(info, port) if task.wants_context else None
+    try:
+        args, kwargs = task.bind(message["payload"], context)
+        value = asyncio.run(task.fn(*args, **kwargs)) if is_async else task.fn(*args, **kwargs)
+    except PayloadInvalid as error:
+        text = outcomes.scrub(str(error), outcomes.MAX_MESSAGE)
+        return Failed(ErrorKind.PAYLOAD, "PayloadInvalid", text, final=True)
+    except BaseException as error:
+        return outcomes.raised(error)
+    return outcomes.returned(task, value)
+
+
+def _read(connection: socket.socket, length: int) -> bytes:
+    parts = []
+    while length:
+        part = connection.recv(min(length, 2**20))
+        if not part:
+            os._exit(0)  # the parent has gone
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def main() -> None:
+    """Takes jobs until the parent goes away."""
+    descriptor, parent, imports = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+    # Ctrl-C in a terminal reaches the whole group; what happens to this job is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent)
+    connection = socket.socket(fileno=descriptor)
+    load(imports["tasks"], imports["builtin"])
+    port = PipePort(connection)
+    while True:
+        (length,) = _HEADER.unpack(_read(connection, _HEADER.size))
+        message = json.loads(_read(connection, length).decode("utf-8", "surrogatepass"))
+        port.send({"say": "outcome", **dump_outcome(run_job(message, port))})
+
+
+if __name__ == "__main__":
+    main()

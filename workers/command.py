@@ -1,0 +1,31 @@
+"""Running one worker process in the foreground, for `errander worker` and for arq's own command."""
+
+import asyncio
+import sys
+
+import structlog
+
+from db.errors import DatabaseError
+from errander import AuthoringError
+from workers import ending, logs
+from workers.process import WorkerProcess
+from workers.settings import WorkerSettings
+
+_log = structlog.get_logger("errander.worker")
+
+
+def run(settings: WorkerSettings, *, burst: bool = False) -> int:
+    """Runs a worker until it ends; returns its exit status, or starts the process again."""
+    logs.set_up(settings.log_format, settings.log_level)
+    try:
+        again = asyncio.run(_run(settings, burst=burst))
+    except (AuthoringError, DatabaseError, ValueError) as error:
+        print(f"errander worker: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command
+        return 1
+    if again:
+        ending.leave(again=True, supervised=settings.supervised)
+    return 0
+
+
+async def _run(settings: WorkerSettings, *, burst: bool) -> bool:
+    return await WorkerProcess(settings, burst=burst).run()

@@ -1,0 +1,274 @@
+"""Group commit of outcomes: what ends while one flush is under way goes into the next.
+
+Every outcome stays held until PostgreSQL has confirmed or refused it, and is tried for as long as the process lives.
+A flush that fails on data is split until the bad row stands alone; that one is finished as FAILED. A row that a
+statement left out is asked for once: an earlier try of ours won (its answer was lost), another attempt holds it (stale:
+counted, dropped), or it was locked (next flush).
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from db import attempts
+from db.attempts import Moved
+from db.engine import Link
+from db.errors import BadRow, DatabaseError
+from db.lifecycle import FINAL, ErrorKind, JobStatus
+from errander import parse_backoff
+from workers.attempt import Attempt
+from workers.held import Held
+from workers.hints import Hint
+from workers.outcomes import Cancelled, Crashed, Failed, GivenBack, Outcome, Snoozed, Succeeded, error_entry
+from workers.progress import ProgressBoard
+from workers.publisher import Publisher
+
+_log = structlog.get_logger("errander.flush")
+
+MAX_ROWS = 500
+MAX_BYTES = 4 * 1024 * 1024
+_RETRY_SECONDS = (0.1, 2.0)  # the first and the longest wait after PostgreSQL did not answer
+_LOCKED_SECONDS = 0.05  # before a row that was locked is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An attempt and what it ended with."""
+
+    attempt: Attempt
+    outcome: Outcome
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its row takes on the wire."""
+        return 200 + (len(self.outcome.result) if isinstance(self.outcome, Succeeded) else 0)
+
+
+class Flush:
+    """Owned by one process. `add` on the job loop; `write` also from the control thread when the loop is blocked."""
+
+    def __init__(
+        self, link: Link, worker: UUID, held: Held, *, publisher: Publisher | None, progress: ProgressBoard | None
+    ) -> None:
+        self._link = link
+        self._worker = worker
+        self._held = held
+        self._publisher = publisher
+        self._progress = progress
+        self._waiting: list[Item] = []
+        self._writing: list[Item] = []
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self.on_room: Callable[[], None] = lambda: None
+        """Called after each flush: there is room for more."""
+        self.failing = False
+        """The last try did not reach PostgreSQL."""
+        self.stale = 0
+        """Outcomes refused because another attempt holds the job."""
+
+    @property
+    def unconfirmed(self) -> int:
+        """Outcomes that are not confirmed yet."""
+        return len(self._waiting) + len(self._writing)
+
+    def start(self) -> None:
+        """Starts the one task that writes."""
+        self._task = asyncio.create_task(self._run(), name="errander.flush")
+
+    def add(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Takes an outcome; it is written in the next flush."""
+        self._waiting.append(Item(attempt, outcome))
+        self._idle.clear()
+        self._news.set()
+
+    async def settle(self) -> None:
+        """Returns when everything taken so far is confirmed or refused."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Ends the task; what is not confirmed stays in `pending`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def pending(self) -> list[Item]:
+        """What is not confirmed, for whoever must write it in the task's stead."""
+        return [*self._writing, *self._waiting]
+
+    async def _run(self) -> None:
+        pause = _RETRY_SECONDS[0]
+        while True:
+            if not self._waiting and not self._writing:
+                self._idle.set()
+                await self._news.wait()
+            self._news.clear()
+            if not self._writing:
+                self._writing = self._next_batch()
+            try:
+                locked = await self.write(self._link, self._writing)
+            except DatabaseError as error:
+                if not self.failing:
+                    _log.warning("flush.unavailable", error=str(error), outcomes=self.unconfirmed)
+                self.failing = True
+                await asyncio.sleep(pause * (0.5 + random.random() / 2))
+                pause = min(pause * 2, _RETRY_SECONDS[1])
+                continue
+            self.failing, pause = False, _RETRY_SECONDS[0]
+            self._writing = []
+            self.on_room()
+            if locked:
+                self._waiting.extend(locked)
+                await asyncio.sleep(_LOCKED_SECONDS)
+
+    def _next_batch(self) -> list[Item]:
+        size = count = 0
+        for item in self._waiting:
+            size += item.size
+            if count and (count >= MAX_ROWS or size > MAX_BYTES):
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def write(self, link: Link, items: Sequence[Item]) -> list[Item]:
+        """Writes outcomes, one statement a kind; those that were locked come back. Raises DatabaseError."""
+        if self._progress is not None and self._progress.dirty:
+            await self._progress.write(link, self._worker)  # the last word of a job that is about to end
+        locked: list[Item] = []
+        by_kind: dict[type[Outcome], list[Item]] = {}
+        for item in items:
+            by_kind.setdefault(type(item.outcome), []).append(item)
+        for kind, group in by_kind.items():
+            locked += await self._write_kind(link, kind, group)
+        return locked
+
+    async def _write_kind(self, link: Link, kind: type[Outcome], items: list[Item]) -> list[Item]:
+        try:
+            moved = await _STATEMENTS[kind](link, self._worker, items)
+        except BadRow as error:
+            if len(items) > 1:
+                half = len(items) // 2
+                return await self._write_kind(link, kind, items[:half]) + await self._write_kind(
+                    link, kind, items[half:]
+                )
+            return await self._write_bad(link, items[0], error)
+        self._confirm(moved)
+        missing = {item.attempt.id: item for item in items} if len(moved) < len(items) else {}
+        for row in moved:
+            missing.pop(row.id, None)
+        return await self._ask(link, missing) if missing else []
+
+    async def _write_bad(self, link: Link, item: Item, error: BadRow) -> list[Item]:
+        _log.error("flush.bad_row", job_id=str(item.attempt.id), attempt=item.attempt.number, error=str(error))
+        if isinstance(item.outcome, Failed) and item.outcome.kind is ErrorKind.RESULT and item.outcome.final:
+            raise error  # already the plainest row there is
+        plain = Failed(ErrorKind.RESULT, "ResultRefused", "what it ended with cannot be stored", final=True)
+        return await self._write_kind(link, Failed, [Item(item.attempt, plain)])
+
+    async def _ask(self, link: Link, missing: dict[UUID, Item]) -> list[Item]:
+        verdicts = await attempts.verdict(link, list(missing), worker=self._worker, lease=1.0, pool="", tasks=[])
+        locked: list[Item] = []
+        for job_id, item in missing.items():
+            found = verdicts.get(job_id)
+            ours = found is not None and (found.attempt, found.worker_id) == (item.attempt.number, self._worker)
+            if ours and found is not None and found.status is JobStatus.RUNNING:
+                locked.append(item)
+                continue
+            if not ours:
+                self.stale += 1
+                _log.warning("flush.stale", job_id=str(job_id), attempt=item.attempt.number)
+            self._held.release([job_id])
+        return locked
+
+    def _confirm(self, moved: Sequence[Moved]) -> None:
+        self._held.release(row.id for row in moved)
+        if self._publisher is None:
+            return
+        again = [Hint(row.id, row.pool, row.priority, row.due_in) for row in moved if row.due_in is not None]
+        if again:
+            self._publisher.offer(again)
+        self._publisher.offer_final([row.id for row in moved if row.status in FINAL])
+
+
+async def _succeed(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+    return await attempts.succeed(link, worker=worker, **_keys(items), results=[o.result for o in _outcomes(items)])
+
+
+async def _fail(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+    return await attempts.fail(
+        link,
+        worker=worker,
+        **_keys(items),
+        errors=[error_entry(item.outcome) for item in items],  # type: ignore[arg-type]  # grouped by kind
+        delays=[_delay(item, item.attempt.job.failures + 1) for item in items],
+        finals=[o.final for o in _outcomes(items)],
+    )
+
+
+async def _crash(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+    return await attempts.crash(
+        link,
+        worker=worker,
+        **_keys(items),
+        errors=[error_entry(item.outcome) for item in items],  # type: ignore[arg-type]  # grouped by kind
+        delays=[_delay(item, item.attempt.job.crashes + 1) for item in items],
+    )
+
+
+async def _snooze(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+    return await attempts.snooze(link, worker=worker, **_keys(items), delays=[o.defer for o in _outcomes(items)])
+
+
+async def _cancel(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+    return await attempts.cancel_running(
+        link,
+        worker=worker,
+        **_keys(items),
+        by=[str(o.by) for o in _outcomes(items)],
+        reasons=[o.reason for o in _outcomes(items)],
+    )
+
+
+async def _give_back(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+    return await attempts.give_back(
+        link,
+        worker=worker,
+        **_keys(items),
+        begun=[o.begun for o in _outcomes(items)],
+        delays=[o.delay for o in _outcomes(items)],
+        reasons=[o.reason for o in _outcomes(items)],
+    )
+
+
+_STATEMENTS: dict[type[Outcome], Callable[[Link, UUID, list[Item]], Any]] = {
+    Succeeded: _succeed,
+    Failed: _fail,
+    Crashed: _crash,
+    Snoozed: _snooze,
+    Cancelled: _cancel,
+    GivenBack: _give_back,
+}
+"""Which edge each outcome takes."""
+
+
+def _keys(items: Sequence[Item]) -> dict[str, Any]:
+    return {"ids": [item.attempt.id for item in items], "attempts": [item.attempt.number for item in items]}
+
+
+def _outcomes(items: Sequence[Item]) -> list[Any]:
+    return [item.outcome for item in items]
+
+
+def _delay(item: Item, tries: int) -> float:
+    outcome = item.outcome
+    if isinstance(outcome, Failed) and outcome.defer is not None:
+        return outcome.defer
+    return parse_backoff(json.loads(item.attempt.job.backoff)).delay(tries, random.random)

@@ -1,0 +1,226 @@
+"""What an attempt ended with, as small frozen values, checked so that PostgreSQL takes every one of them.
+
+One bad outcome must never fail the flush of its neighbours: results are strict JSON, without NUL and lone surrogates,
+at most 64 deep and 1 MiB long, with numbers that `jsonb` takes; messages and tracebacks are scrubbed and cut.
+"""
+
+import json
+import math
+import re
+import traceback
+from dataclasses import dataclass
+from typing import Any, Final
+
+from db.lifecycle import CancelledBy, ErrorKind
+from errander import Cancel, Fail, ResultInvalid, Retry, Snooze, Task
+
+MAX_RESULT_BYTES: Final = 1024 * 1024
+MAX_DEPTH: Final = 64
+MAX_MESSAGE: Final = 2048
+MAX_TRACEBACK: Final = 16 * 1024
+
+# jsonb keeps numbers as `numeric`: 131,072 digits before the point, 16,383 after it (PostgreSQL manual 8.1.2).
+_MAX_EXPONENT: Final = 131_000
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """It returned; `result` is JSON text."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It raised, ran out of time, or its payload or result was refused. `defer` seconds instead of the backoff."""
+
+    kind: ErrorKind
+    type: str
+    message: str
+    traceback: str | None = None
+    final: bool = False
+    defer: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The child process that ran it died."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """It asked to run again in `defer` seconds."""
+
+    defer: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """It ended after a cancel request, or asked for it itself."""
+
+    by: CancelledBy
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """It goes back into the queue at no cost, to run no sooner than in `delay` seconds."""
+
+    reason: str
+    begun: bool
+    delay: float = 0.0
+
+
+Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | GivenBack
+
+
+class ResultRefused(ValueError):
+    """A result that cannot be stored; the message says why."""
+
+
+def encode_result(value: Any) -> str:
+    """Plain JSON values as text that `jsonb` takes. Raises ResultRefused, and TypeError for other values."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise ResultRefused(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise ResultRefused(f"it is not JSON: {error}") from None
+    check_json_text(text, value)
+    return text
+
+
+def check_json_text(text: str, value: Any) -> None:
+    """Whether `jsonb` takes `text`, the JSON of `value`. Raises ResultRefused."""
+    if len(text) > MAX_RESULT_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_RESULT_BYTES:
+        raise ResultRefused(f"it is longer than {MAX_RESULT_BYTES} bytes of JSON")
+    if "\\u0000" in text and _holds_nul(value):
+        raise ResultRefused("it holds a NUL character, which PostgreSQL cannot store")
+    if _SURROGATE.search(text):
+        raise ResultRefused("it holds half of a surrogate pair, which is no character")
+    if text[:1] in "[{":
+        _check_tree(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        _check_number(value)
+
+
+def _holds_nul(value: Any) -> bool:
+    # `\\u0000` in JSON text is a NUL or an escaped backslash before `u0000`; the value tells which.
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                return True
+        elif isinstance(item, dict):
+            stack += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple):
+            stack += item
+    return False
+
+
+def _check_tree(value: Any) -> None:
+    level: list[Any] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH + 1:
+            raise ResultRefused(f"it is nested deeper than {MAX_DEPTH} levels")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list | tuple):
+                below += item
+            elif isinstance(item, int | float) and not isinstance(item, bool):
+                _check_number(item)
+        level = below
+
+
+def _check_number(value: float) -> None:
+    if isinstance(value, int):
+        # bits to decimal digits; `str` of a huge int is refused by Python itself
+        if value.bit_length() > _MAX_EXPONENT * math.log2(10):
+            raise ResultRefused("it holds a number with too many digits")
+    elif not math.isfinite(value):
+        raise ResultRefused("it holds NaN or an infinity, which JSON does not have")
+
+
+def scrub(text: str, limit: int) -> str:
+    """Text that PostgreSQL takes, at most `limit` characters: its end is kept, because that is where errors say why."""
+    clean = _SURROGATE.sub("\ufffd", text.replace("\0", "\ufffd"))
+    return clean if len(clean) <= limit else "…" + clean[-(limit - 1) :]
+
+
+def failure(
+    error: BaseException, *, kind: ErrorKind = ErrorKind.ERROR, final: bool = False, defer: float | None = None
+) -> Failed:
+    """The failure of an attempt that raised `error`; whatever its `__str__` does."""
+    try:
+        message = str(error)
+    except Exception as broken:
+        message = f"<its message could not be made: {type(broken).__name__}>"
+    try:
+        trace = "".join(traceback.format_exception(error, limit=50))
+    except Exception:
+        trace = None
+    return Failed(
+        kind,
+        scrub(type(error).__qualname__, 200),
+        scrub(message, MAX_MESSAGE),
+        None if trace is None else scrub(trace, MAX_TRACEBACK),
+        final,
+        defer,
+    )
+
+
+def returned(task: Task[..., Any], value: Any) -> Succeeded | Failed:
+    """The outcome of code that returned `value`."""
+    try:
+        try:
+            return Succeeded(encode_result(value))
+        except TypeError:  # not plain JSON: dataclasses, models, dates
+            text = task.dump_result(value).decode()
+            check_json_text(text, json.loads(text))
+            return Succeeded(text)
+    except (ResultRefused, ResultInvalid, ValueError, RecursionError) as error:
+        return Failed(
+            ErrorKind.RESULT, "ResultRefused", scrub(f"its result cannot be stored: {error}", MAX_MESSAGE), final=True
+        )
+
+
+def raised(error: BaseException) -> Outcome:
+    """The outcome of code that raised `error`, without anybody having asked it to stop."""
+    if isinstance(error, Retry):
+        return failure(error, defer=error.defer)
+    if isinstance(error, Snooze):
+        return Snoozed(error.defer)
+    if isinstance(error, Fail):
+        return failure(error, final=True)
+    if isinstance(error, Cancel):
+        return Cancelled(CancelledBy.TASK, scrub(error.reason, MAX_MESSAGE) or None)
+    if type(error).__module__ == "arq.worker" and type(error).__name__ == "Retry":
+        return failure(error, defer=(getattr(error, "defer_score", None) or 0) / 1000)
+    return failure(error)
+
+
+def error_entry(outcome: Failed | Crashed) -> str:
+    """An entry of `errors` as JSON text; attempt, time and worker are added by the statement."""
+    if isinstance(outcome, Crashed):
+        entry = {
+            "kind": "crash",
+            "type": "ProcessDied",
+            "message": scrub(outcome.message, MAX_MESSAGE),
+            "traceback": None,
+        }
+    else:
+        entry = {
+            "kind": str(outcome.kind),
+            "type": outcome.type,
+            "message": outcome.message,
+            "traceback": outcome.traceback,
+        }
+    return json.dumps(entry)

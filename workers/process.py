@@ -1,0 +1,390 @@
+"""One worker process: wires the parts, fills its slots, and ends in one of three ways.
+
+*Drain* (SIGTERM, a request over the API, `--burst` with nothing left): stop taking, let jobs end, give back what did
+not, exit. *Retire* (code that cannot be stopped, `ERRANDER_MAX_JOBS`): the same, then start again. *Lost* (the database
+has declared this worker dead): stop everything, write nothing, start again.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from uuid import UUID, uuid4
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from db import migrate
+from db.attempts import Claimed
+from db.engine import Database
+from db.errors import DatabaseError
+from db.workers import WorkerRow
+from errander import Registry, __version__
+from workers import catalogue, ending
+from workers.attempt import Attempt, Stop
+from workers.children import Children
+from workers.control import LOST_GRACE_SECONDS, Control, Orders, Shared
+from workers.flush import Flush
+from workers.held import Held
+from workers.hints import Hints, queue_name
+from workers.lease import Lease
+from workers.outcomes import Outcome
+from workers.progress import ProgressBoard
+from workers.publisher import Publisher
+from workers.pulse import Pulse
+from workers.redis_client import connect
+from workers.settings import WorkerSettings
+from workers.take import Claims, Served, Taker
+
+_log = structlog.get_logger("errander.worker")
+
+_SWEEP_SECONDS = 0.1  # how often deadlines are looked at, and the pulse beats
+_IDLE_SECONDS = 1.0  # the longest an idle worker waits for its wake token
+_STOP_SECONDS = 2.0  # how long code may take to end once it was stopped by a drain
+_OUTAGE_SECONDS = 0.5  # before PostgreSQL is asked again
+
+
+class Why(StrEnum):
+    """Why a process ends."""
+
+    DRAIN = "drain"
+    RETIRE = "retire"
+    LOST = "lost"
+
+
+class WorkerProcess:
+    """`await run()`; everything it owns is made there."""
+
+    registry: Registry
+    children: Children
+
+    def __init__(self, settings: WorkerSettings, *, burst: bool = False) -> None:
+        self.settings = settings
+        self.id: UUID = uuid4()
+        self.threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="errander.task")
+        self.thread_slots = asyncio.Semaphore(settings.threads)
+        self.lease = Lease(settings.lease)
+        self.progress = ProgressBoard()
+        self.held = Held()
+        self.pulse = Pulse()
+        self.started = 0
+        """Attempts begun since the start."""
+        self._burst = burst
+        self._running: set[Attempt] = set()
+        self._culprits: set[Attempt] = set()
+        self._why: Why | None = None
+        self._ending = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._slot_freed = asyncio.Event()
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> bool:
+        """Runs until it is told to end. Whether the process is to start again."""
+        with self._signals():
+            self.registry = catalogue.load(self.settings.tasks, self.settings.builtin_tasks)
+            self.children = Children(self.settings.tasks, self.settings.builtin_tasks)
+            size = 4  # claim, flush, and one each for what they ask about
+            url = self.settings.database_url.get_secret_value()
+            async with await Database.open(url, schema=self.settings.db_schema, size=size, ready=False) as database:
+                self._database = database
+                if await self._until_schema(database):
+                    await self._serve(database)
+        return self._why in (Why.RETIRE, Why.LOST)
+
+    async def _until_schema(self, database: Database) -> bool:
+        """Waits for PostgreSQL and for its schema (or migrates it). False if told to end meanwhile."""
+        said = ""
+        while self._why is None:
+            try:
+                if self.settings.migrate == "auto":
+                    await migrate.upgrade(self.settings.database_url.get_secret_value(), self.settings.db_schema)
+                if await migrate.is_current(database.link):
+                    await catalogue.announce(database.link, self.registry)
+                    return True
+                state = "the schema is behind: run `errander migrate`"
+            except DatabaseError as error:
+                state = str(error)
+            if state != said:
+                _log.warning("worker.waiting", reason=state)
+                said = state
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 1.0)
+        return False
+
+    async def _serve(self, database: Database) -> None:
+        redis_url = self.settings.redis_url.get_secret_value()
+        redis = connect(redis_url)
+        waker = connect(redis_url, blocking=_IDLE_SECONDS)
+        window, horizon = self.settings.hint_window, self.settings.hint_horizon
+        publisher = Publisher(redis_url, window=window, horizon=horizon)
+        publisher.start()
+        self.flush = Flush(database.link, self.id, self.held, publisher=publisher, progress=self.progress)
+        self.flush.on_room = self._slot_freed.set
+        self.flush.start()
+        taker = Taker(
+            database.link,
+            Hints(redis, window=window, horizon=horizon),
+            publisher,
+            served=self._served(),
+            lease=self.lease,
+            claims=Claims(self.held.begin_claim, self._claimed),
+            head_seconds=self.settings.head,
+        )
+        shared = Shared(self.held, self.lease, self.progress, self.pulse)
+        control = Control(self.settings, self._row(), shared, self._orders(asyncio.get_running_loop()))
+        self.pulse.beat()
+        control.start()
+        sweep = asyncio.create_task(self._sweep(), name="errander.sweep")
+        try:
+            if await self._until_joined(control):
+                _log.info("worker.ready", worker=str(self.id), pool=self.settings.pool, slots=self.settings.slots)
+                await self._take_until_told(taker, waker)
+            await self._end(database)
+        finally:
+            sweep.cancel()
+            await asyncio.gather(sweep, return_exceptions=True)
+            await taker.stop()
+            await self.flush.stop()
+            control.stop()
+            await self.children.close()
+            await publisher.stop()
+            await _close(redis, waker)
+            self.threads.shutdown(wait=False)
+
+    async def _until_joined(self, control: Control) -> bool:
+        while not control.ready.is_set():
+            if self._why is not None or control.ended.is_set():
+                return False
+            await asyncio.sleep(0.01)  # the control thread has no way to set an event of this loop before it is ready
+        return True
+
+    # -- taking ------------------------------------------------------------------------------------------------------
+
+    async def _take_until_told(self, taker: Taker, waker: Redis) -> None:
+        if self.settings.slots == 0:
+            await self._ending.wait()
+            return
+        failed = False
+        while self._why is None:
+            free = self._free_slots()
+            if free == 0 or not self.lease.fresh():
+                await self._until_slot_or(0.05)  # a stale lease is asked about again that often
+                continue
+            try:
+                won = await taker.take(free)
+                failed = False
+            except DatabaseError as error:
+                if not failed:
+                    _log.warning("take.unavailable", error=str(error))
+                failed = True
+                await self._told_within(_OUTAGE_SECONDS)
+                continue
+            if won < free and not won:
+                if self._burst and taker.idle and not self._running and not self.flush.unconfirmed:
+                    self._begin_ending(Why.DRAIN)
+                    return
+                await self._until_woken(taker, waker)
+
+    def _free_slots(self) -> int:
+        # What has ended and is not confirmed is bounded too, and nothing is taken while it cannot be written.
+        if self.flush.failing or self.flush.unconfirmed >= self.settings.slots:
+            return 0
+        return self.settings.slots - len(self._running)
+
+    async def _until_slot_or(self, seconds: float) -> None:
+        self._slot_freed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._slot_freed.wait(), seconds)
+
+    async def _told_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+
+    async def _until_woken(self, taker: Taker, waker: Redis) -> None:
+        """An idle worker waits for its token, for the next due time it knows, or to be told to end."""
+        seconds = min(taker.wait_seconds(), _IDLE_SECONDS)
+        if seconds <= 0.002:  # about to be due: a round trip to Redis costs as much
+            await asyncio.sleep(seconds)
+            return
+        if taker.redis_away:
+            await self._told_within(seconds)
+            return
+        keys = [f"{queue_name(self.settings.pool, priority)}:wake" for priority in self.settings.priorities]
+        wait = asyncio.ensure_future(waker.blpop(keys, timeout=seconds))  # type: ignore[arg-type]  # Redis takes fractions
+        told = asyncio.ensure_future(self._ending.wait())
+        try:
+            done, _ = await asyncio.wait({wait, told}, return_when=asyncio.FIRST_COMPLETED)
+            if wait in done:
+                wait.result()
+        except (RedisError, OSError):
+            await self._told_within(seconds)
+        finally:
+            for task in (wait, told):
+                task.cancel()
+            await asyncio.gather(wait, told, return_exceptions=True)
+
+    def _claimed(self, number: int, jobs: Sequence[Claimed], ambiguous: bool) -> None:
+        attempts = [Attempt(job, self) for job in jobs]
+        self.held.end_claim(number, attempts, ambiguous=ambiguous)
+        for attempt in attempts:
+            self._running.add(attempt)
+            self.started += 1
+            attempt.start()
+            if self._why is not None:  # a claim that was under way when the process was told to end
+                attempt.stop(Stop.DRAIN)
+        if self.settings.max_jobs is not None and self.started >= self.settings.max_jobs:
+            self._begin_ending(Why.RETIRE)
+
+    # -- what attempts ask for (workers.attempt.Host) ----------------------------------------------------------------
+
+    def may_start(self) -> bool:
+        """Whether the lease is fresh enough for code to start."""
+        return self.lease.fresh()
+
+    async def another_version_fits(self, task: str, schema_hash: str, payload: str) -> bool:
+        """Whether another live worker's version of `task` takes this payload; an outage counts as yes."""
+        try:
+            return await catalogue.another_version_fits(
+                self._database.link, task, schema_hash, payload, lease=self.settings.lease
+            )
+        except DatabaseError:
+            return True  # then it goes back, and is looked at again
+
+    def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        """Frees the slot and hands the outcome to the flush."""
+        self._running.discard(attempt)
+        self._culprits.discard(attempt)
+        if outcome is None:
+            self.held.release([attempt.id])
+        else:
+            self.flush.add(attempt, outcome)
+        self._slot_freed.set()
+
+    # -- deadlines ---------------------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        while True:
+            self.pulse.beat()
+            now = time.monotonic()
+            for attempt in [attempt for attempt in self._running if now > attempt.deadline]:
+                attempt.stop(Stop.TIMEOUT)
+                if now > attempt.deadline + self.settings.stuck and attempt not in self._culprits:
+                    _log.error("attempt.stuck", job_id=str(attempt.id), attempt=attempt.number)
+                    self._culprits.add(attempt)
+                    self._begin_ending(Why.RETIRE)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def _begin_ending(self, why: Why) -> None:
+        if self._why is None or why is Why.LOST:
+            _log.info("worker.ending", why=str(why), running=len(self._running))
+            self._why = why
+        self._ending.set()
+        self._slot_freed.set()
+        if why is Why.LOST:
+            self._hurry.set()
+
+    async def _end(self, database: Database) -> None:
+        """Lets jobs end, stops the rest, writes what is left; leaves directly if any code is still running."""
+        if self._why is Why.LOST:
+            await self._stop_running(Stop.LOST, LOST_GRACE_SECONDS)
+        else:
+            await self._let_run(self.settings.drain)
+            await self._stop_running(Stop.LOST if self.lease.lost else Stop.DRAIN, _STOP_SECONDS)
+        if self._why is not Why.LOST:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    await self.flush.settle()
+            await ending.last_act(database.link, self.id, self.held, self._culprits)
+        if self._running:
+            self.children.kill_all()
+            ending.leave(again=self._why is not Why.DRAIN, supervised=self.settings.supervised)
+
+    async def _let_run(self, seconds: float) -> None:
+        """Waits for what runs, culprits excepted, up to `seconds` or until told to hurry."""
+        deadline = time.monotonic() + seconds
+        while self._running - self._culprits and not self._hurry.is_set() and time.monotonic() < deadline:
+            self._slot_freed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._slot_freed.wait(), min(0.1, max(0.0, deadline - time.monotonic())))
+
+    async def _stop_running(self, reason: Stop, seconds: float) -> None:
+        for attempt in list(self._running):
+            attempt.stop(reason)
+        deadline = time.monotonic() + seconds
+        while self._running - self._culprits and time.monotonic() < deadline:
+            self._slot_freed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._slot_freed.wait(), 0.05)
+
+    # -- who asks ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+
+        def told() -> None:
+            if self._why is None:
+                self._begin_ending(Why.DRAIN)
+            else:
+                self._hurry.set()  # a second signal: do not wait for jobs
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _orders(self, loop: asyncio.AbstractEventLoop) -> Orders:
+        def stop_all(attempts: Sequence[Attempt], reason: Stop) -> None:
+            for attempt in attempts:
+                attempt.stop(reason)
+
+        def stop(attempts: Sequence[Attempt], reason: Stop) -> None:
+            loop.call_soon_threadsafe(stop_all, attempts, reason)
+
+        def post(why: Why) -> None:
+            loop.call_soon_threadsafe(self._begin_ending, why)
+
+        return Orders(
+            stop=stop,
+            drain=lambda: post(Why.DRAIN),
+            lost=lambda: post(Why.LOST),
+            kill_children=self.children.kill_all,
+        )
+
+    # -- what it says of itself --------------------------------------------------------------------------------------
+
+    def _served(self) -> Served:
+        names = self.registry.names()
+        priorities = tuple(str(priority) for priority in self.settings.priorities)
+        return Served(self.id, self.settings.pool, priorities, names, catalogue.hash_of_names(names))
+
+    def _row(self) -> WorkerRow:
+        takes = self.settings.slots > 0
+        return WorkerRow(
+            id=self.id,
+            pool=self.settings.pool,
+            priorities=[str(priority) for priority in self.settings.priorities] if takes else [],
+            tasks=catalogue.hashes(self.registry) if takes else {},
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            slots=self.settings.slots,
+        )
+
+
+async def _close(*clients: Redis) -> None:
+    for client in clients:
+        with contextlib.suppress(RedisError, OSError):
+            await client.aclose()

@@ -1,0 +1,305 @@
+"""Filling free slots: the two ways to a claim.
+
+By hint: take due ids out of Redis, claim them by id. By head: claim what is due first straight from PostgreSQL. A
+queue that is marked deep is served by head alone, and at least once a second every queue is, even while hints would
+fill every slot, so that a job without a hint never starves behind newer ones. Redis away means by head alone.
+
+Owns which queue gets which slots, and what becomes of ids that were not won. Never runs a job.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from redis.exceptions import RedisError
+
+from db import attempts
+from db.attempts import Claimed, Verdict
+from db.engine import Link
+from db.lifecycle import CLAIMABLE
+from workers.hints import Hint, Hints, queue_name
+from workers.lease import Lease
+from workers.publisher import Publisher
+from workers.weights import Shares
+
+_log = structlog.get_logger("errander.take")
+
+LOCKED_SECONDS = 1.0
+"""How far ahead an id goes back whose row was locked, or whose task another worker has."""
+PROBE_SECONDS = 0.5
+"""How often Redis is asked whether it is back."""
+DEEP_FROM = 32
+"""A full head claim of at least this many says that the backlog is deep; a smaller one says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a worker serves."""
+
+    worker: UUID
+    pool: str
+    priorities: tuple[str, ...]
+    tasks: list[str]
+    tasks_hash: str
+
+
+@dataclass(slots=True)
+class Claims:
+    """How a claim is reported to whoever holds its jobs: begun before it is sent, ended with what it won."""
+
+    begin: Callable[[], int]
+    end: Callable[[int, Sequence[Claimed], bool], None]
+    """Number, what was won, and whether it is not known what was won."""
+
+
+class Taker:
+    """One process's taking. `take` is called by one task at a time."""
+
+    def __init__(
+        self,
+        link: Link,
+        hints: Hints,
+        publisher: Publisher,
+        *,
+        served: Served,
+        lease: Lease,
+        claims: Claims,
+        head_seconds: float,
+    ) -> None:
+        self._link = link
+        self._hints = hints
+        self._publisher = publisher
+        self._served = served
+        self._lease = lease
+        self._claims = claims
+        self._head_seconds = head_seconds
+        self._queues = {priority: queue_name(served.pool, priority) for priority in served.priorities}
+        self._shares = Shares()
+        self._next_head = dict.fromkeys(served.priorities, 0.0)
+        self._next_hint: float | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self.redis_away = False
+        """The last call of Redis failed."""
+        self.malformed = 0
+        """Members of the queues that were no ids."""
+        self.idle = False
+        """The last round found every queue short of what was asked for, by head as well as by hint."""
+
+    async def take(self, slots: int) -> int:
+        """Claims up to `slots` jobs; the number won. Raises DatabaseError."""
+        now = time.monotonic()
+        due = await self._peek(slots)
+        heads = {
+            priority
+            for priority, count in due.items()
+            # a queue of which nothing is known by hint is asked when its time has come, and so is every other
+            if self._next_head[priority] <= now
+        }
+        by_head = [priority for priority in self._served.priorities if priority in heads]
+        if len(self._queues) > 1 and by_head:
+            due |= await attempts.due_by_head(
+                self._link, slots, pool=self._served.pool, priorities=by_head, tasks=self._served.tasks
+            )
+        elif by_head:
+            due[by_head[0]] = slots
+        found = {priority: count for priority, count in due.items() if count > 0}
+        shares = self._shares.allot(slots, found)
+        won = 0
+        for priority in self._served.priorities:
+            share = shares.get(priority, 0)
+            if priority in heads:
+                won += await self._by_head(priority, share, known_due=due[priority])
+            elif share:
+                won += await self._by_hint(priority, share)
+        self.idle = won == 0 and len(heads) == len(self._queues)
+        return won
+
+    def wait_seconds(self) -> float:
+        """How long an idle worker may sleep unless it is woken."""
+        now = time.monotonic()
+        until = min(self._next_head.values())
+        if self._next_hint is not None:
+            until = min(until, self._next_hint)
+        return max(0.0, until - now)
+
+    async def _peek(self, slots: int) -> dict[str, int]:
+        """Priority → how much is due by hint; -1 where that queue is deep, or nothing can be known."""
+        if self.redis_away:
+            self._probe_soon()
+            return dict.fromkeys(self._queues, -1)
+        if len(self._queues) == 1:
+            return dict.fromkeys(self._queues, slots)  # the take itself will tell
+        try:
+            peeked = await self._hints.peek(list(self._queues.values()), slots)
+        except (RedisError, OSError) as error:
+            self._redis_failed(error)
+            return dict.fromkeys(self._queues, -1)
+        self._note_next_hint(peeked.next_in)
+        return {priority: peeked.due[queue] for priority, queue in self._queues.items()}
+
+    def _note_next_hint(self, next_in: float | None) -> None:
+        self._next_hint = None if next_in is None else time.monotonic() + next_in
+
+    def _redis_failed(self, error: Exception) -> None:
+        if not self.redis_away:
+            _log.warning("take.redis_away", error=repr(error), hint="claiming from PostgreSQL alone")
+        self.redis_away = True
+
+    def _probe_soon(self) -> None:
+        """Asks beside the takes whether Redis is back, so that none of them waits for its timeout."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._ask_redis(), name="errander.redis_probe")
+
+    async def _ask_redis(self) -> None:
+        try:
+            await asyncio.sleep(PROBE_SECONDS)
+            await self._hints.ping()
+        except (RedisError, OSError):
+            return
+        self.redis_away = False
+        _log.info("take.redis_back")
+
+    async def stop(self) -> None:
+        """Ends what this owns."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+
+    # -- by hint -----------------------------------------------------------------------------------------------------
+
+    async def _by_hint(self, priority: str, share: int) -> int:
+        try:
+            taken = await self._hints.take(self._queues[priority], share)
+        except (RedisError, OSError) as error:
+            self._redis_failed(error)
+            return 0
+        if taken.malformed:
+            self.malformed += taken.malformed
+            _log.warning("take.malformed", queue=self._queues[priority], members=taken.malformed)
+        self._note_next_hint(taken.next_in)
+        if not taken.ids:
+            return 0
+        won = await self._claim_ids(taken.ids)
+        missing = [job_id for job_id in taken.ids if job_id not in won]
+        if missing:
+            await self._judge(missing, priority)
+        return len(won)
+
+    async def _claim_ids(self, ids: list[UUID]) -> set[UUID]:
+        number = self._claims.begin()
+        try:
+            jobs = await attempts.claim_by_id(
+                self._link,
+                ids,
+                worker=self._served.worker,
+                lease=self._lease.seconds,
+                pool=self._served.pool,
+                tasks=self._served.tasks,
+            )
+        except BaseException:
+            self._claims.end(number, (), True)
+            raise
+        self._claims.end(number, jobs, False)
+        return {job.id for job in jobs}
+
+    async def _judge(self, ids: list[UUID], priority: str) -> None:
+        """One query tells what became of ids that were not won; those that may be won later go back."""
+        verdicts = await attempts.verdict(
+            self._link,
+            ids,
+            worker=self._served.worker,
+            lease=self._lease.seconds,
+            pool=self._served.pool,
+            tasks=self._served.tasks,
+        )
+        again = [
+            Hint(job_id, self._served.pool, priority, delay)
+            for job_id, verdict in verdicts.items()
+            if (delay := back_in(verdict)) is not None
+        ]
+        if again:
+            self._publisher.offer(again)
+
+    # -- by head -----------------------------------------------------------------------------------------------------
+
+    async def _by_head(self, priority: str, share: int, *, known_due: int) -> int:
+        """Claims the head of a queue; sets when to do so again."""
+        if share == 0:
+            # Nothing is due there, or the others have all the slots: then it is asked again when slots are free.
+            return await self._head_was_short(priority, 0) if known_due <= 0 else 0
+        head = await self._claim_head(priority, share)
+        won = len(head.jobs)
+        if head.seen < share:
+            return won + await self._head_was_short(priority, share - won)
+        if share >= DEEP_FROM:
+            await self._mark_deep(priority)
+        # Full: there is more. Seen and none won: others are at the same head, so step aside for a moment.
+        pause = 0.0 if won else random.uniform(0.001, 0.005)
+        self._next_head[priority] = time.monotonic() + pause
+        return won
+
+    async def _claim_head(self, priority: str, share: int) -> attempts.Head:
+        number = self._claims.begin()
+        try:
+            head = await attempts.claim_by_head(
+                self._link,
+                share,
+                worker=self._served.worker,
+                lease=self._lease.seconds,
+                pool=self._served.pool,
+                priority=priority,
+                tasks=self._served.tasks,
+            )
+        except BaseException:
+            self._claims.end(number, (), True)
+            raise
+        self._claims.end(number, head.jobs, False)
+        return head
+
+    async def _head_was_short(self, priority: str, free: int) -> int:
+        """The queue has been emptied: ends its mark, and looks once more for what was committed unpublished meanwhile."""
+        extra = 0
+        if await self._clear_deep(priority) and free:
+            extra = len((await self._claim_head(priority, free)).jobs)
+        pause = self._head_seconds * random.uniform(0.5, 1.0)
+        due_in = await attempts.next_due(
+            self._link, pool=self._served.pool, priorities=[priority], tasks=self._served.tasks
+        )
+        if due_in is not None:
+            pause = min(pause, max(0.0, due_in))
+        self._next_head[priority] = time.monotonic() + pause
+        return extra
+
+    async def _mark_deep(self, priority: str) -> None:
+        if self.redis_away:
+            return
+        try:
+            await self._hints.mark_deep(self._queues[priority], self._served.tasks_hash)
+        except (RedisError, OSError) as error:
+            self._redis_failed(error)
+
+    async def _clear_deep(self, priority: str) -> bool:
+        if self.redis_away:
+            return False
+        try:
+            return await self._hints.clear_deep(self._queues[priority], self._served.tasks_hash)
+        except (RedisError, OSError) as error:
+            self._redis_failed(error)
+            return False
+
+
+def back_in(verdict: Verdict) -> float | None:
+    """Seconds after which an id that was not won is worth trying again; None: drop it. It starts nothing itself."""
+    if verdict.status not in CLAIMABLE or not verdict.waits or not verdict.mine:
+        return None  # final, WAITING, RUNNING (ours too), or another pool's
+    if not verdict.alive:
+        return LOCKED_SECONDS  # nothing was wrong with the job: it was our own row that is not fresh
+    if not verdict.served:
+        return LOCKED_SECONDS if verdict.served_elsewhere else None
+    if verdict.due_in is not None and verdict.due_in > 0:
+        return verdict.due_in
+    return LOCKED_SECONDS if verdict.claimable else None  # else paused or expired

@@ -1,0 +1,1 @@
+"""Tasks that come with Errander, in groups that `ERRANDER_BUILTIN_TASKS` names."""
