@@ -1,8 +1,9 @@
 -- edge: expire: WAITING PENDING RETRYING → CANCELLED
 -- Ends waiting jobs whose time to start has passed. Bounded; repeated until it takes none.
--- guard: status and expires_at on the locked row
--- locks: jobs in id order, SKIP LOCKED; then ready
--- index: ready_expiry, jobs_pkey
+-- guard: status and expires_at on the locked row; the row of the queue is locked too, so that one which a retry has put
+--        there since this statement began is not left behind
+-- locks: jobs in id order and ready with them, SKIP LOCKED
+-- index: ready_expiry, ready_pkey, jobs_pkey
 WITH locked AS MATERIALIZED (
     SELECT j.id
     FROM (
@@ -11,9 +12,10 @@ WITH locked AS MATERIALIZED (
         ORDER BY r.expires_at LIMIT CAST(:n AS int)
     ) late
     JOIN errander.jobs j ON j.id = late.id
+    JOIN errander.ready r ON r.id = late.id
     WHERE j.expires_at <= now() AND j.status || '' IN ('WAITING', 'PENDING', 'RETRYING')
     ORDER BY j.id
-    FOR NO KEY UPDATE OF j SKIP LOCKED
+    FOR NO KEY UPDATE OF j, r SKIP LOCKED
 ), done AS (
     UPDATE errander.jobs j
     SET status = 'CANCELLED', finished_at = now(), cancelled_by = 'expired',

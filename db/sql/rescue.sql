@@ -3,7 +3,8 @@
 -- newly dead: a claim that committed late is found at the next tick. A crash is charged, except for a job that ran
 -- isolated: its worker's death is free five times since the last replay, because the job's own child was not seen to
 -- die. Bounded, repeated until it takes none: an unbounded rescue would meet the statement timeout for ever.
--- guard: a worker is marked only if its beat is still the one that was observed; jobs by status and that worker
+-- guard: a worker is marked only if its beat is still the one that was observed; jobs by status, that worker and the
+--        attempt of its lease
 -- locks: workers in id order; then jobs in id order, SKIP LOCKED; then running, ready
 -- index: workers_pkey, running_worker, jobs_pkey
 WITH observed AS MATERIALIZED (
@@ -30,7 +31,8 @@ WITH observed AS MATERIALIZED (
             r.worker_id IN (SELECT d.id FROM dead d)
             OR NOT EXISTS (SELECT FROM errander.workers w WHERE w.id = r.worker_id AND w.dead_at IS NULL)
           )
-      AND j.worker_id = r.worker_id AND j.status || '' = 'RUNNING'
+      -- the attempt as it was when this statement began: a later one has a lease that is not seen here
+      AND j.worker_id = r.worker_id AND j.attempt = r.attempt AND j.status || '' = 'RUNNING'
     ORDER BY j.id
     LIMIT CAST(:n AS int)
     FOR NO KEY UPDATE OF j SKIP LOCKED
