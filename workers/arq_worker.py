@@ -14,7 +14,7 @@ from arq.worker import Function, func
 
 from db.lifecycle import Priority
 from workers import command
-from workers.hints import ARQ_FUNCTION, queue_name
+from workers.hints import ARQ_FUNCTION, health_key, queue_name
 from workers.settings import WorkerSettings
 
 
@@ -88,9 +88,3 @@ def settings_class(name: str) -> type:
         "__doc__": f"arq settings of a worker for {', '.join(priorities)}.",
     }
     return type(name, (), attributes)
-
-
-def health_key(pool: str, priorities: Sequence[str]) -> str:
-    """Where workers of this kind say that they are well, for `arq --check`."""
-    name = queue_name(pool, str(priorities[0])) if len(priorities) == 1 else f"errander:{pool}:all"
-    return f"{name}:health-check"

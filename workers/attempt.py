@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -160,14 +160,10 @@ class Attempt:
                 return self._stopped_before_start()
             self.begin()
             context = contextvars.copy_context()
-            work = asyncio.get_running_loop().run_in_executor(
-                self._host.threads, lambda: context.run(task.fn, *args, **kwargs)
+            value, error = await asyncio.get_running_loop().run_in_executor(
+                self._host.threads, lambda: context.run(_called, task.fn, args, kwargs)
             )
-            try:
-                value = await work
-            except BaseException as error:
-                return self._raised(error)
-            return self._returned(task, value)
+            return self._returned(task, value) if error is None else self._raised(error)
         finally:
             self._host.thread_slots.release()
 
@@ -292,6 +288,14 @@ class Attempt:
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
         """Keeps the newest progress for the control thread to write."""
         self._host.progress.put(self.id, self.number, done, total, message)
+
+
+def _called(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
+    """Calls `fn` in its thread. Errors come back as values: a future cannot carry StopIteration or GeneratorExit."""
+    try:
+        return fn(*args, **kwargs), None
+    except BaseException as error:
+        return None, error
 
 
 class Port:

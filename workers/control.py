@@ -182,7 +182,7 @@ class Control:
         sent = time.monotonic()
         drain = await workers.beat(database.link, self._row.id, running=len(self._shared.held), slots=self._row.slots)
         if drain is None:
-            if not self._shared.lease.lost:
+            if not self._shared.lease.lost and not self._shared.lease.left:
                 _log.error("worker.lease_lost", worker=str(self._row.id))
                 self._shared.lease.lost = True
                 self._orders.lost()

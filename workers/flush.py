@@ -130,10 +130,13 @@ class Flush:
 
     def _next_batch(self) -> list[Item]:
         size = count = 0
+        ids: set[UUID] = set()
         for item in self._waiting:
             size += item.size
-            if count and (count >= MAX_ROWS or size > MAX_BYTES):
+            # two attempts of one job (the answer to the first was lost) never share a statement
+            if count and (count >= MAX_ROWS or size > MAX_BYTES or item.attempt.id in ids):
                 break
+            ids.add(item.attempt.id)
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
@@ -160,10 +163,8 @@ class Flush:
                     link, kind, items[half:]
                 )
             return await self._write_bad(link, items[0], error)
-        self._confirm(moved)
-        missing = {item.attempt.id: item for item in items} if len(moved) < len(items) else {}
-        for row in moved:
-            missing.pop(row.id, None)
+        missing = {item.attempt.id: item for item in items}
+        self._confirm([(missing.pop(row.id).attempt, row) for row in moved])
         return await self._ask(link, missing) if missing else []
 
     async def _write_bad(self, link: Link, item: Item, error: BadRow) -> list[Item]:
@@ -185,17 +186,18 @@ class Flush:
             if not ours:
                 self.stale += 1
                 _log.warning("flush.stale", job_id=str(job_id), attempt=item.attempt.number)
-            self._held.release([job_id])
+            self._held.release([item.attempt])
         return locked
 
-    def _confirm(self, moved: Sequence[Moved]) -> None:
-        self._held.release(row.id for row in moved)
+    def _confirm(self, moved: Sequence[tuple[Attempt, Moved]]) -> None:
+        self._held.release(attempt for attempt, _ in moved)
         if self._publisher is None:
             return
-        again = [Hint(row.id, row.pool, row.priority, row.due_in) for row in moved if row.due_in is not None]
+        rows = [row for _, row in moved]
+        again = [Hint(row.id, row.pool, row.priority, row.due_in) for row in rows if row.due_in is not None]
         if again:
             self._publisher.offer(again)
-        self._publisher.offer_final([row.id for row in moved if row.status in FINAL])
+        self._publisher.offer_final([row.id for row in rows if row.status in FINAL])
 
 
 async def _succeed(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:

@@ -60,11 +60,17 @@ class Held:
         with self._lock:
             return min(self._claims.values(), default=None)
 
-    def release(self, ids: Iterable[UUID]) -> None:
-        """The outcomes of these are confirmed, or refused for good."""
+    def release(self, attempts: Iterable["Attempt"]) -> None:
+        """The outcomes of these are confirmed, or refused for good.
+
+        By attempt and not by job: a retry may have been claimed by this very process before the answer that confirms
+        the attempt before it was read.
+        """
         with self._lock:
-            for job_id in ids:
-                self._entries.pop(job_id, None)
+            for attempt in attempts:
+                entry = self._entries.get(attempt.id)
+                if entry is not None and entry.attempt is attempt:
+                    del self._entries[attempt.id]
 
     def snapshot(self) -> dict[UUID, Entry]:
         """What is held now."""

@@ -70,6 +70,12 @@ def queue_name(pool: str, priority: str) -> str:
     return f"errander:{priority}" if pool == DEFAULT_POOL else f"errander:{pool}:{priority}"
 
 
+def health_key(pool: str, priorities: Sequence[str]) -> str:
+    """Where the workers of a pool that serve these priorities say that they are well, for `arq --check`."""
+    name = queue_name(pool, str(priorities[0])) if len(priorities) == 1 else f"errander:{pool}:all"
+    return f"{name}:health-check"
+
+
 def encode(job_id: UUID | str, *, enqueued_ms: int) -> bytes:
     """The call as arq writes it: try, function, arguments, keyword arguments, time of enqueueing; as JSON."""
     call: dict[str, Any] = {"t": None, "f": ARQ_FUNCTION, "a": [str(job_id)], "k": {}, "et": enqueued_ms}

@@ -15,6 +15,8 @@ class Lease:
         self._sent = float("-inf")
         self.lost = False
         """The database has declared this worker dead."""
+        self.left = False
+        """This process is about to end its lease by itself: a beat that finds it ended is no news."""
 
     def renewed(self, sent: float) -> None:
         """A beat that was sent at `sent` has been answered."""

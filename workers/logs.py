@@ -44,3 +44,4 @@ def set_up(log_format: str | None = None, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # says at every start that it found nothing to do

@@ -9,6 +9,7 @@ import math
 import re
 import traceback
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final
 
 from db.lifecycle import CancelledBy, ErrorKind
@@ -21,6 +22,9 @@ MAX_TRACEBACK: Final = 16 * 1024
 
 # jsonb keeps numbers as `numeric`: 131,072 digits before the point, 16,383 after it (PostgreSQL manual 8.1.2).
 _MAX_EXPONENT: Final = 131_000
+_OUR_MODULES: Final = frozenset(
+    {"workers.attempt", "workers.child", "__main__", "concurrent.futures.thread"}
+)  # __main__: python -m workers.child
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -164,7 +168,7 @@ def failure(
     except Exception as broken:
         message = f"<its message could not be made: {type(broken).__name__}>"
     try:
-        trace = "".join(traceback.format_exception(error, limit=50))
+        trace = "".join(traceback.format_exception(type(error), error, _from_task_code(error.__traceback__), limit=50))
     except Exception:
         trace = None
     return Failed(
@@ -205,6 +209,14 @@ def raised(error: BaseException) -> Outcome:
     if type(error).__module__ == "arq.worker" and type(error).__name__ == "Retry":
         return failure(error, defer=(getattr(error, "defer_score", None) or 0) / 1000)
     return failure(error)
+
+
+def _from_task_code(trace: TracebackType | None) -> TracebackType | None:
+    """Without the frames of the worker that called the task: they say nothing about the error."""
+    inner = trace
+    while inner is not None and inner.tb_frame.f_globals.get("__name__") in _OUR_MODULES:
+        inner = inner.tb_next
+    return inner or trace
 
 
 def error_entry(outcome: Failed | Crashed) -> str:

@@ -32,7 +32,7 @@ from workers.children import Children
 from workers.control import LOST_GRACE_SECONDS, Control, Orders, Shared
 from workers.flush import Flush
 from workers.held import Held
-from workers.hints import Hints, queue_name
+from workers.hints import Hints, health_key, queue_name
 from workers.lease import Lease
 from workers.outcomes import Outcome
 from workers.progress import ProgressBoard
@@ -141,15 +141,19 @@ class WorkerProcess:
         control = Control(self.settings, self._row(), shared, self._orders(asyncio.get_running_loop()))
         self.pulse.beat()
         control.start()
-        sweep = asyncio.create_task(self._sweep(), name="errander.sweep")
+        chores = [
+            asyncio.create_task(self._sweep(), name="errander.sweep"),
+            asyncio.create_task(self._say_well(redis), name="errander.health"),
+        ]
         try:
             if await self._until_joined(control):
                 _log.info("worker.ready", worker=str(self.id), pool=self.settings.pool, slots=self.settings.slots)
                 await self._take_until_told(taker, waker)
             await self._end(database)
         finally:
-            sweep.cancel()
-            await asyncio.gather(sweep, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
             await taker.stop()
             await self.flush.stop()
             control.stop()
@@ -262,7 +266,7 @@ class WorkerProcess:
         self._running.discard(attempt)
         self._culprits.discard(attempt)
         if outcome is None:
-            self.held.release([attempt.id])
+            self.held.release([attempt])
         else:
             self.flush.add(attempt, outcome)
         self._slot_freed.set()
@@ -280,6 +284,16 @@ class WorkerProcess:
                     self._culprits.add(attempt)
                     self._begin_ending(Why.RETIRE)
             await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _say_well(self, redis: Redis) -> None:
+        """Keeps the key that `arq --check` reads; it runs out when nobody renews it."""
+        key = health_key(self.settings.pool, [str(priority) for priority in self.settings.priorities])
+        while True:
+            with contextlib.suppress(RedisError, OSError):
+                if self.lease.fresh():
+                    text = f"running={len(self._running)} started={self.started} unconfirmed={self.flush.unconfirmed}"
+                    await redis.set(key, text, px=int(self.settings.heartbeat * 3000))
+            await asyncio.sleep(self.settings.heartbeat)
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -303,6 +317,7 @@ class WorkerProcess:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(10):
                     await self.flush.settle()
+            self.lease.left = True
             await ending.last_act(database.link, self.id, self.held, self._culprits)
         if self._running:
             self.children.kill_all()

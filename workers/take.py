@@ -86,8 +86,7 @@ class Taker:
         """The last call of Redis failed."""
         self.malformed = 0
         """Members of the queues that were no ids."""
-        self.idle = False
-        """The last round found every queue short of what was asked for, by head as well as by hint."""
+        self._short: set[str] = set()
 
     async def take(self, slots: int) -> int:
         """Claims up to `slots` jobs; the number won. Raises DatabaseError."""
@@ -115,8 +114,14 @@ class Taker:
                 won += await self._by_head(priority, share, known_due=due[priority])
             elif share:
                 won += await self._by_hint(priority, share)
-        self.idle = won == 0 and len(heads) == len(self._queues)
+        if won:
+            self._short.clear()
         return won
+
+    @property
+    def idle(self) -> bool:
+        """Whether every queue's head has been found empty since anything was won."""
+        return len(self._short) == len(self._queues)
 
     def wait_seconds(self) -> float:
         """How long an idle worker may sleep unless it is woken."""
@@ -265,6 +270,7 @@ class Taker:
         extra = 0
         if await self._clear_deep(priority) and free:
             extra = len((await self._claim_head(priority, free)).jobs)
+        self._short.add(priority)
         pause = self._head_seconds * random.uniform(0.5, 1.0)
         due_in = await attempts.next_due(
             self._link, pool=self._served.pool, priorities=[priority], tasks=self._served.tasks
