@@ -1,0 +1,225 @@
+"""What is done to one job: cancel, run-now, replay; and its history."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db import history, jobs
+from db.engine import Link
+from db.history import HistoryRow
+from db.jobs import Change, Queued
+from db.lifecycle import FINAL, JobStatus
+from db.records import JobRecord
+from db.steady import steady
+from service import fields
+from service.api.documents import History, JobDocument
+from service.api.jobs import check_payload, not_waiting
+from service.fields import Body, ReasonBody, read
+from service.openapi import answers, operation
+from service.problems import Problem, invalid, not_found
+from service.representation import job_response, json_response, moment_text
+from service.requests import JobId, action_body_of, refuse_unknown
+from service.services import TENANT, Services, services_of
+from service.strict_json import encode
+from workers.hints import Hint
+
+router = APIRouter()
+
+
+class ReplayBody(Body):
+    """Body of `POST /v1/jobs/{id}/replay`."""
+
+    payload: dict[str, Any] | None = None
+    delay: fields.Delay | None = None
+    max_attempts: fields.MaxAttempts | None = None
+    reason: fields.Reason | None = None
+
+
+Step = Callable[[Link], Awaitable[Change]]
+
+
+async def _change(services: Services, job_id: UUID, step: Step) -> tuple[JobRecord, Change]:
+    """One edge over one job in one transaction, and the job afterwards. Raises Problem `not-found`."""
+
+    async def once() -> tuple[JobRecord, Change]:
+        async with services.database.begin() as link:
+            change = await step(link)
+            record = await jobs.get(link, TENANT, job_id)
+            if record is None:
+                raise not_found(f"job {job_id}")
+            return record, change
+
+    record, change = await steady(once)
+    publish_queued(services, change.queued)
+    return record, change
+
+
+def publish_queued(services: Services, queued: tuple[Queued, ...]) -> None:
+    """Hints at jobs that stand in the queue (again); never waits."""
+    services.publisher.offer([Hint(one.id, one.pool, one.priority, one.due_in) for one in queued])
+
+
+def _conflict(code: str, record: JobRecord, why: str) -> Problem:
+    return Problem(
+        code, f"job {record.id} is {record.status}; {why}", job_status=record.status.value, job_id=str(record.id)
+    )
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "job-already-final"),
+    openapi_extra=operation("jobs:cancel", body=ReasonBody, required=False, example={"reason": "ordered twice"}),
+)
+async def cancel_job(request: Request, job_id: JobId) -> Response:
+    """A waiting job is CANCELLED at once; a running one is asked to stop, and may still end SUCCESS."""
+    services = services_of(request)
+    refuse_unknown(request)
+    body = read(ReasonBody, await action_body_of(request))
+    if isinstance(body, list):
+        raise invalid(body)
+    record, change = await _change(services, job_id, lambda link: jobs.cancel(link, TENANT, [job_id], body.reason))
+    if not change.moved and record.status in FINAL - {JobStatus.CANCELLED}:
+        raise _conflict("job-already-final", record, "a job that ended cannot be cancelled")
+    if change.moved and record.is_final:
+        services.publisher.offer_final([job_id])
+    return job_response(record)
+
+
+@router.post(
+    "/v1/jobs/{job_id}/run-now",
+    operation_id="run_job_now",
+    summary="Start a waiting job as soon as possible",
+    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "job-not-waiting"),
+    openapi_extra=operation("jobs:replay", body=Body, required=False),
+)
+async def run_job_now(request: Request, job_id: JobId) -> Response:
+    """`run_at` becomes now; no budget is touched."""
+    services = services_of(request)
+    refuse_unknown(request)
+    body = read(Body, await action_body_of(request))
+    if isinstance(body, list):
+        raise invalid(body)
+    record, change = await _change(services, job_id, lambda link: jobs.run_now(link, TENANT, job_id))
+    if not change.moved:
+        raise not_waiting(job_id, record.status)
+    return job_response(record)
+
+
+@router.post(
+    "/v1/jobs/{job_id}/replay",
+    operation_id="replay_job",
+    summary="Put a FAILED or CANCELLED job back",
+    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "payload-too-large", "not-replayable"),
+    openapi_extra=operation("jobs:replay", body=ReplayBody, required=False, example={"delay": 60}),
+)
+async def replay_job(request: Request, job_id: JobId) -> Response:
+    """PENDING again, with fresh budgets; `errors` and the id are kept."""
+    services = services_of(request)
+    refuse_unknown(request)
+    body = read(ReplayBody, await action_body_of(request))
+    if isinstance(body, list):
+        raise invalid(body)
+    if body.payload is not None:
+        record = await jobs.get(services.database.link, TENANT, job_id)
+        if record is None:
+            raise not_found(f"job {job_id}")
+        await check_payload(services, record.task, body.payload)
+    record, change = await _change(
+        services,
+        job_id,
+        lambda link: jobs.replay(
+            link,
+            TENANT,
+            [job_id],
+            delay=body.delay or 0.0,
+            payload=None if body.payload is None else encode(body.payload),
+            max_attempts=body.max_attempts,
+            reason=body.reason,
+        ),
+    )
+    if not change.moved:
+        raise _conflict("not-replayable", record, "only FAILED and CANCELLED jobs can be replayed")
+    return job_response(record)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/history",
+    operation_id="get_job_history",
+    summary="What happened to a job",
+    responses=answers(History),
+    openapi_extra=operation("jobs:read"),
+)
+async def get_history(request: Request, job_id: JobId) -> Response:
+    """Oldest first."""
+    services = services_of(request)
+    refuse_unknown(request)
+    record = await jobs.get(services.database.link, TENANT, job_id)
+    if record is None:
+        raise not_found(f"job {job_id}")
+    return json_response({"items": told(record, await history.rows(services.database.link, job_id))})
+
+
+def told(job: JobRecord, rows: list[HistoryRow]) -> list[dict[str, Any]]:
+    """A job's whole history: its rows, and between them what columns say (submitted, started, finished). Pure."""
+    started: set[int] = set()
+    events = [_event(job.created_at, "submitted", "PENDING", 0, by="client")]
+
+    def start(at: datetime | None, attempt: int, worker: UUID | None) -> None:
+        if at is not None and attempt not in started:
+            started.add(attempt)
+            events.append(_event(at, "started", "RUNNING", attempt, worker=worker))
+
+    for row in rows:
+        start(row.started_at, row.attempt, row.worker_id)
+        detail = row.detail
+        if row.event == "replayed" and detail is not None:
+            undone_at, undone = detail.get("finished_at"), detail.get("status")
+            if isinstance(undone_at, str):
+                at = datetime.fromisoformat(undone_at)
+                events.append(_event(at, "finished", str(undone), row.attempt, worker=row.worker_id))
+                detail = detail | {"finished_at": moment_text(at)}
+        events.append(
+            _event(row.at, row.event, row.status, row.attempt, worker=row.worker_id, by=row.by, detail=detail)
+        )
+    start(job.started_at, job.attempt, job.worker_id)
+    if job.finished_at is not None:
+        detail = {"reason": job.cancel_reason} if job.status == JobStatus.CANCELLED and job.cancel_reason else None
+        events.append(
+            _event(
+                *(job.finished_at, "finished", job.status.value, job.attempt),
+                worker=job.worker_id,
+                by=job.cancelled_by,
+                detail=detail,
+            )
+        )
+    # Stable: what happened in one statement stays in the order above.
+    events.sort(key=lambda event: event["at"])
+    return events
+
+
+def _event(
+    at: datetime,
+    event: str,
+    status: str,
+    attempt: int,
+    *,
+    worker: UUID | None = None,
+    by: str | None = None,
+    detail: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {
+        "at": moment_text(at),
+        "event": event,
+        "status": status,
+        "attempt": attempt,
+        "worker": None if worker is None else str(worker),
+        "by": by,
+        "detail": detail,
+    }

@@ -1,0 +1,213 @@
+"""Lists of jobs, the dead letter, and changes of many jobs at once."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db import jobs, lists
+from db.engine import Link
+from db.filters import JobFilter
+from db.jobs import CHUNK, Change
+from db.lifecycle import JobStatus
+from db.lists import Position
+from db.reading import Reader
+from db.steady import steady
+from service import fields
+from service.api.documents import ChangedDocument, JobPage
+from service.api.job_actions import publish_queued
+from service.cursors import cursor_place, cursor_text, list_hash
+from service.fields import Body, read
+from service.filters import NAMES, REPEATABLE, filter_of, given_in_body, given_in_query, include_of
+from service.openapi import answers, operation, query
+from service.problems import invalid, invalid_field
+from service.representation import item_document, json_response, moment_text
+from service.requests import body_of, id_of, refuse_unknown, whole_number
+from service.services import TENANT, Services, services_of
+
+router = APIRouter()
+
+MAX_PAGE = 200
+MAX_BULK = 10_000
+_PAGING = ("limit", "cursor", "include")
+
+FILTERS = [
+    *(query(name, "Only jobs with this.", repeatable=name in REPEATABLE) for name in NAMES),
+    query("metadata.<key>", "Only jobs whose metadata has this value under the key. Looks at 100,000 jobs at most."),
+    query(
+        "payload.<path>", "Only jobs whose payload has this value at the dotted path. Looks at 100,000 jobs at most."
+    ),
+    query("limit", "Jobs a page.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50}),
+    query("cursor", "`next_cursor` of the page before."),
+    query("include", "Heavy fields to carry, comma separated: payload, result, errors."),
+]
+
+
+class BulkBody(Body):
+    """Body of `POST /v1/jobs/cancel`, `/v1/jobs/replay` and `/v1/dead-letter/replay`."""
+
+    filter: dict[str, Any]
+    dry_run: bool = False
+    limit: int = Field(MAX_BULK, ge=1, le=MAX_BULK)
+    reason: fields.Reason | None = None
+
+
+@router.get(
+    "/v1/jobs",
+    operation_id="list_jobs",
+    summary="List jobs, newest first",
+    responses=answers(JobPage),
+    openapi_extra=operation("jobs:read", parameters=FILTERS),
+)
+async def list_jobs(request: Request) -> Response:
+    """Keyset pages without totals. A page may be short, even empty, and still have a `next_cursor`."""
+    services = services_of(request)
+    given, paging = given_in_query(request, _PAGING)
+    wanted = filter_of(given)
+    limit = whole_number("limit", paging.get("limit", "50"), 1, MAX_PAGE)
+    include = include_of(paging.get("include"))
+    digest = list_hash("jobs", given)
+    after = _position(paging.get("cursor"), digest)
+    page = await lists.newest(
+        Reader(services.database), TENANT, wanted, after=after, limit=limit, include=include & {"payload", "result"}
+    )
+    following = None if page.after is None else cursor_text(digest, page.after.id, page.after.looked)
+    answer = {"items": [item_document(job, include) for job in page.jobs], "next_cursor": following}
+    if page.searched_back_to is not None:
+        answer["searched_back_to"] = moment_text(page.searched_back_to)
+    return json_response(answer)
+
+
+def _position(cursor: str | None, digest: str) -> Position | None:
+    if cursor is None:
+        return None
+    match cursor_place(cursor, digest):
+        case [str(text), int(looked)] if (found := id_of(text)) is not None and looked >= 0:
+            return Position(found, looked)
+    raise invalid_field("cursor", "is no cursor of this list", "cursor")
+
+
+@router.get(
+    "/v1/dead-letter",
+    operation_id="list_dead_letter",
+    summary="List FAILED jobs, newest failure first",
+    responses=answers(JobPage),
+    openapi_extra=operation("jobs:read", parameters=FILTERS),
+)
+async def list_dead_letter(request: Request) -> Response:
+    """The same filters as the list of jobs."""
+    services = services_of(request)
+    given, paging = given_in_query(request, _PAGING)
+    wanted = _only(filter_of(given), frozenset({JobStatus.FAILED}))
+    limit = whole_number("limit", paging.get("limit", "50"), 1, MAX_PAGE)
+    include = include_of(paging.get("include"))
+    digest = list_hash("dead-letter", given)
+    after = _failure(paging.get("cursor"), digest)
+    found, more = await lists.failures(
+        Reader(services.database), TENANT, wanted, after=after, limit=limit, include=include & {"payload", "result"}
+    )
+    following = cursor_text(digest, moment_text(found[-1].failed_at), found[-1].id) if more else None
+    return json_response({"items": [item_document(job, include) for job in found], "next_cursor": following})
+
+
+def _failure(cursor: str | None, digest: str) -> tuple[datetime, UUID] | None:
+    if cursor is None:
+        return None
+    match cursor_place(cursor, digest):
+        case [str(at), str(text)] if (found := id_of(text)) is not None:
+            return datetime.fromisoformat(at), found
+    raise invalid_field("cursor", "is no cursor of this list", "cursor")
+
+
+def _only(wanted: JobFilter, statuses: frozenset[JobStatus]) -> JobFilter:
+    """`wanted`, and of these statuses; none in common means that nothing fits."""
+    both = wanted.statuses & statuses if wanted.statuses else statuses
+    return replace(wanted, statuses=both, nothing=wanted.nothing or not both)
+
+
+Step = Callable[[Link, Sequence[UUID], str | None], Awaitable[Change]]
+
+
+async def _cancel(link: Link, ids: Sequence[UUID], reason: str | None) -> Change:
+    return await jobs.cancel(link, TENANT, ids, reason)
+
+
+async def _replay(link: Link, ids: Sequence[UUID], reason: str | None) -> Change:
+    return await jobs.replay(link, TENANT, ids, reason=reason)
+
+
+async def _bulk(request: Request, statuses: frozenset[JobStatus], step: Step, *, cancels: bool = False) -> Response:
+    """Finds ids first, then changes them in chunks, each a transaction: what moved meanwhile is left alone."""
+    services = services_of(request)
+    refuse_unknown(request)
+    body = read(BulkBody, await body_of(request))
+    if isinstance(body, list):
+        raise invalid(body)
+    wanted = _only(filter_of(given_in_body(body.filter), "/filter/"), statuses)
+    if cancels:
+        wanted = replace(wanted, not_asked_to_cancel=True)
+    ids, more = await lists.ids(Reader(services.database), TENANT, wanted, body.limit)
+    changed = 0
+    if not body.dry_run:
+        for start in range(0, len(ids), CHUNK):
+            changed += await _chunk(services, ids[start : start + CHUNK], step, body.reason)
+    return json_response({"matched": len(ids), "changed": changed, "more": more})
+
+
+async def _chunk(services: Services, ids: Sequence[UUID], step: Step, reason: str | None) -> int:
+    async def once() -> Change:
+        async with services.database.begin() as link:
+            return await step(link, ids, reason)
+
+    change = await steady(once)
+    publish_queued(services, change.queued)
+    running = {job_id for job_id, status in change.found.items() if status == JobStatus.RUNNING}
+    if not change.queued:
+        services.publisher.offer_final(sorted(change.moved - running))
+    return len(change.moved)
+
+
+_BULK_EXAMPLE = {"filter": {"task": "email.*", "tag": ["newsletter"]}, "dry_run": True, "limit": 1000}
+
+
+@router.post(
+    "/v1/jobs/cancel",
+    operation_id="cancel_jobs",
+    summary="Cancel the jobs that fit a filter",
+    responses=answers(ChangedDocument, "malformed-json", "unsupported-media-type"),
+    openapi_extra=operation("jobs:cancel", body=BulkBody, example=_BULK_EXAMPLE),
+)
+async def cancel_jobs(request: Request) -> Response:
+    """Waiting jobs end at once, running ones are asked; `more` says that the limit left some."""
+    statuses = frozenset({JobStatus.WAITING, JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING})
+    return await _bulk(request, statuses, _cancel, cancels=True)
+
+
+@router.post(
+    "/v1/jobs/replay",
+    operation_id="replay_jobs",
+    summary="Replay the FAILED and CANCELLED jobs that fit a filter",
+    responses=answers(ChangedDocument, "malformed-json", "unsupported-media-type"),
+    openapi_extra=operation("jobs:replay", body=BulkBody, example=_BULK_EXAMPLE),
+)
+async def replay_jobs(request: Request) -> Response:
+    """Each as by `POST /v1/jobs/{id}/replay`."""
+    return await _bulk(request, frozenset({JobStatus.FAILED, JobStatus.CANCELLED}), _replay)
+
+
+@router.post(
+    "/v1/dead-letter/replay",
+    operation_id="replay_dead_letter",
+    summary="Replay the FAILED jobs that fit a filter",
+    responses=answers(ChangedDocument, "malformed-json", "unsupported-media-type"),
+    openapi_extra=operation("jobs:replay", body=BulkBody, example=_BULK_EXAMPLE),
+)
+async def replay_dead_letter(request: Request) -> Response:
+    """As `POST /v1/jobs/replay`, over FAILED jobs only."""
+    return await _bulk(request, frozenset({JobStatus.FAILED}), _replay)

@@ -1,0 +1,290 @@
+"""`/v1/jobs`: submit, one or many; read one; change one that waits."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db import jobs
+from db.jobs import Edit, NewJob
+from db.lifecycle import JobStatus
+from db.records import JobRecord
+from db.steady import steady
+from service import fields
+from service.accepting import accept, accept_keyed
+from service.api.documents import BatchDocument, JobDocument
+from service.batches import Batch, accept_batch, content_of_batch
+from service.fields import Body, read
+from service.openapi import answers, header, operation, query
+from service.problems import FieldError, Problem, invalid, invalid_field, not_found
+from service.representation import job_document, job_response, json_response
+from service.requests import (
+    MAX_BATCH_BODY,
+    JobId,
+    body_of,
+    idempotency_key_of,
+    refuse_unknown,
+    wait_of,
+)
+from service.services import TENANT, Services, services_of
+from service.strict_json import encode
+from service.submission import Resolver, Submission, SubmitBody, UnknownTask, contradictions
+from workers.hints import Hint
+
+router = APIRouter()
+
+MAX_BATCH = 10_000
+"""Jobs in one batch."""
+
+WAIT = query("wait", "Hold the answer until the job is final, at most so many seconds (0 to 30).", {"type": "number"})
+KEY = header(
+    "Idempotency-Key", "1 to 255 visible ASCII characters, quoted or not: the same key never makes a second job."
+)
+EXAMPLE = {"task": "email.send", "payload": {"to": "ada@example.org"}, "priority": "high", "tags": ["welcome"]}
+
+
+class BatchBody(Body):
+    """Body of `POST /v1/jobs/batch`; each item is checked like a submit, and may carry `idempotency_key`."""
+
+    jobs: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class EditBody(Body):
+    """Body of `PATCH /v1/jobs/{id}`."""
+
+    priority: fields.PriorityName | None = None
+    pool: fields.PoolName | None = None
+    run_at: fields.Moment | None = None
+    payload: dict[str, Any] | None = None
+    max_attempts: fields.MaxAttempts | None = None
+    timeout: fields.Timeout | None = None
+    backoff: fields.Backoff | None = None
+    expires_at: fields.Moment | None = None
+    tags: fields.Tags | None = None
+    metadata: fields.Metadata | None = None
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    operation_id="submit_job",
+    summary="Submit a job",
+    responses=answers(
+        JobDocument,
+        *("malformed-json", "unsupported-media-type", "payload-too-large", "unknown-task", "idempotency-key-reused"),
+        "idempotency-in-flight",
+        status=202,
+        also=200,
+    ),
+    openapi_extra=operation("jobs:submit", body=SubmitBody, example=EXAMPLE, parameters=[WAIT, KEY]),
+)
+async def submit(request: Request) -> Response:
+    """202 once the job is committed. With `wait`: 200 if it is final in time."""
+    services = services_of(request)
+    refuse_unknown(request, ("wait",))
+    wait = wait_of(request)
+    key = idempotency_key_of(request)
+    sent = await body_of(request)
+    resolver = Resolver(services.catalogue, max_crashes=services.settings.max_crashes)
+    submission = accepted_or_raise(resolver, await resolver.submission(sent, key=key))
+    if key is None:
+        outcome = await accept(services.database, TENANT, submission.job)
+    else:
+        outcome = await accept_keyed(services.database, TENANT, submission, services.settings.idempotency_hours)
+    headers = {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{outcome.record.id}"}
+    if outcome.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    else:
+        publish(services, submission.job, outcome.due_in)
+    record, status = outcome.record, 202
+    if wait:
+        now = await final_or_now(services, record.id, wait)
+        if now is not None and (now.is_final or outcome.replayed):
+            record, status = now, 200
+    return json_response(job_document(record), status, headers)
+
+
+def accepted_or_raise(resolver: Resolver, found: Submission | UnknownTask | list[FieldError]) -> Submission:
+    """The submission. Raises Problem where it is none."""
+    if isinstance(found, Submission):
+        return found
+    raise resolver.unknown_task(found.name) if isinstance(found, UnknownTask) else invalid(found)
+
+
+def publish(services: Services, job: NewJob, due_in: float) -> None:
+    """Hints at a job that was committed; never waits."""
+    services.publisher.offer([Hint(job.id, job.pool, job.priority, due_in)])
+
+
+async def final_or_now(services: Services, job_id: UUID, wait: float) -> JobRecord | None:
+    """The job once it is final, or as it is after `wait` seconds; None where it does not exist."""
+    deadline = time.monotonic() + wait
+    async with services.waiting.watch(job_id) as watch:
+        while True:
+            record = await jobs.get(services.database.link, TENANT, job_id)
+            if record is None or record.is_final or time.monotonic() >= deadline:
+                return record
+            if not await watch.until(deadline) and services.waiting.stopping:
+                return record
+
+
+@router.post(
+    "/v1/jobs/batch",
+    status_code=202,
+    operation_id="submit_jobs",
+    summary="Submit up to 10,000 jobs in one transaction",
+    responses=answers(
+        BatchDocument,
+        *("malformed-json", "unsupported-media-type", "payload-too-large", "idempotency-key-reused"),
+        "idempotency-in-flight",
+        status=202,
+    ),
+    openapi_extra=operation("jobs:submit", body=BatchBody, example={"jobs": [EXAMPLE]}, parameters=[KEY]),
+)
+async def submit_batch(request: Request) -> Response:
+    """All or nothing; the answer has the order of the request."""
+    services = services_of(request)
+    refuse_unknown(request)
+    key = idempotency_key_of(request)
+    body = read(BatchBody, await body_of(request, limit=MAX_BATCH_BODY))
+    if isinstance(body, list):
+        raise invalid(body)
+    submissions = await _submissions(services, body.jobs)
+    content = {} if key is None else content_of_batch(body.jobs)
+    batch = Batch(submissions, key, content)
+    outcome = await accept_batch(services.database, TENANT, batch, services.settings.idempotency_hours)
+    made = {one.job.id: one.job for one in submissions}
+    services.publisher.offer(
+        [Hint(row.id, made[row.id].pool, made[row.id].priority, row.due_in) for row in outcome.accepted]
+    )
+    answer = [
+        {"id": str(job_id), "status": JobStatus.PENDING.value, "replayed": position in outcome.replayed}
+        for position, job_id in enumerate(outcome.ids)
+    ]
+    return json_response({"jobs": answer}, 202, {"Idempotency-Replayed": "true"} if outcome.whole else None)
+
+
+async def _submissions(services: Services, items: Sequence[Mapping[str, Any]]) -> list[Submission]:
+    """Every item as a submission. Raises Problem with what is wrong in all of them."""
+    resolver = Resolver(services.catalogue, max_crashes=services.settings.max_crashes)
+    found: list[Submission] = []
+    errors: list[FieldError] = []
+    for position, item in enumerate(items):
+        one = await resolver.submission(item, item=True, prefix=f"/jobs/{position}")
+        if isinstance(one, Submission):
+            found.append(one)
+        elif isinstance(one, UnknownTask):
+            errors.append(FieldError(f"/jobs/{position}/task", resolver.unknown_task(one.name).detail, "unknown-task"))
+        else:
+            errors += one
+        if position % 500 == 499:
+            await asyncio.sleep(0)  # a large batch must not hold up everybody else
+    if errors:
+        raise invalid(errors)
+    return found
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    operation_id="get_job",
+    summary="Read a job",
+    responses=answers(JobDocument) | {304: {"description": "It is still what `If-None-Match` names"}},
+    openapi_extra=operation("jobs:read", parameters=[WAIT, header("If-None-Match", "An `ETag` of this job.")]),
+)
+async def get_job(request: Request, job_id: JobId) -> Response:
+    """The job; with `wait`, once it is final or time is up."""
+    services = services_of(request)
+    refuse_unknown(request, ("wait",))
+    wait = wait_of(request)
+    record = (
+        await final_or_now(services, job_id, wait) if wait else await jobs.get(services.database.link, TENANT, job_id)
+    )
+    if record is None:
+        raise not_found(f"job {job_id}")
+    answer = job_response(record)
+    if _is_named(request.headers.get("if-none-match"), answer.headers["etag"]):
+        return Response(status_code=304, headers={"ETag": answer.headers["etag"]})
+    return answer
+
+
+def _is_named(header_value: str | None, tag: str) -> bool:
+    """Weak comparison of RFC 9110, 13.1.2."""
+    if header_value is None:
+        return False
+    named = {one.strip().removeprefix("W/") for one in header_value.split(",")}
+    return "*" in named or tag.removeprefix("W/") in named
+
+
+@router.patch(
+    "/v1/jobs/{job_id}",
+    operation_id="edit_job",
+    summary="Change a job that waits",
+    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "payload-too-large", "job-not-waiting"),
+    openapi_extra=operation("jobs:submit", body=EditBody, example={"priority": "high"}),
+)
+async def edit_job(request: Request, job_id: JobId) -> Response:
+    """Only the fields given change; `expires_at: null` takes the expiry away."""
+    services = services_of(request)
+    refuse_unknown(request)
+    body = read(EditBody, await body_of(request))
+    if isinstance(body, list):
+        raise invalid(body)
+    record = await jobs.get(services.database.link, TENANT, job_id)
+    if record is None:
+        raise not_found(f"job {job_id}")
+    await check_payload(services, record.task, body.payload)
+    errors = contradictions(body.run_at, None, body.expires_at, None)
+    if errors:
+        raise invalid(errors)
+    new, given = _edit(body)
+    return job_response(await steady(lambda: _edited(services, job_id, new, given)))
+
+
+async def check_payload(services: Services, task: str, payload: Mapping[str, Any] | None) -> None:
+    """Raises Problem if no schema of the task takes `payload`; a task that nobody announced takes anything."""
+    entry = None if payload is None else await services.catalogue.find(task)
+    if entry is not None and payload is not None:
+        errors = entry.errors(payload)
+        if errors:
+            raise invalid(errors)
+
+
+def _edit(body: EditBody) -> tuple[Edit, list[str]]:
+    """What changes, and the names of the fields the client gave."""
+    given = [name for name in body.model_fields_set if getattr(body, name) is not None or name == "expires_at"]
+    values: dict[str, Any] = {name: getattr(body, name) for name in given}
+    for name in ("payload", "backoff", "tags", "metadata"):
+        if name in values:
+            values[name] = encode(values[name])
+    return Edit(**values, set_expires_at="expires_at" in given), given
+
+
+async def _edited(services: Services, job_id: UUID, new: Edit, given: Sequence[str]) -> JobRecord:
+    async with services.database.begin() as link:
+        locked = (await jobs.lock(link, TENANT, [job_id])).get(job_id)
+        if locked is None:
+            raise not_found(f"job {job_id}")
+        if new.max_attempts is not None and new.max_attempts <= locked["failures"]:
+            raise invalid_field("/max_attempts", f"the job has failed {locked['failures']} times already", "range")
+        queued = await jobs.edit(link, TENANT, job_id, new, given) if given else ()
+        record = await jobs.get(link, TENANT, job_id)
+        if record is None or (given and not queued):
+            raise not_waiting(job_id, locked["status"])
+    services.publisher.offer([Hint(one.id, one.pool, one.priority, one.due_in) for one in queued])
+    return record
+
+
+def not_waiting(job_id: UUID, status: str) -> Problem:
+    """The job does not wait to start."""
+    return Problem(
+        "job-not-waiting",
+        f"job {job_id} is {status}; only a job that waits can be changed",
+        job_status=status,
+        job_id=str(job_id),
+    )

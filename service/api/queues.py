@@ -1,0 +1,168 @@
+"""`/v1/queues`: what stands in each queue, and pausing it."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db import queues, stats
+from db.lifecycle import Priority
+from db.queues import Depth, Fleet, Pause, Running
+from db.stats import Arrived, Finished
+from service.api.documents import QueueDocument, Queues
+from service.fields import ReasonBody, read
+from service.openapi import answers, operation
+from service.problems import invalid, not_found
+from service.representation import json_response, moment_text
+from service.requests import action_body_of, refuse_unknown
+from service.services import TENANT, Services, services_of
+
+router = APIRouter()
+
+_POOL = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+DEFAULT_POOL = "default"
+
+
+def queue_of(name: str) -> tuple[str, str]:
+    """Pool and priority of `high` (pool default) or `gpu:high`. Raises Problem `not-found`."""
+    pool, _, priority = name.rpartition(":")
+    pool = pool or DEFAULT_POOL
+    if priority not in set(Priority) or not _POOL.match(pool):
+        raise not_found(f"queue {name[:100]!r}")
+    return pool, priority
+
+
+def name_of(pool: str, priority: str) -> str:
+    """How a queue is written."""
+    return priority if pool == DEFAULT_POOL else f"{pool}:{priority}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything that was read about all queues, at about the same moment."""
+
+    depths: list[Depth]
+    running: list[Running]
+    fleet: list[Fleet]
+    pauses: list[Pause]
+    arrived: list[Arrived]
+    finished: list[Finished]
+    declared: frozenset[str]
+    """Pools that tasks declare: their queues are shown before their first job."""
+
+
+async def look(services: Services) -> Seen:
+    """Reads all of it; each part is at most a moment old."""
+    link, lease, fresh = services.database.link, services.settings.lease_seconds, services.fresh
+    entries = (await services.catalogue.entries()).values()
+    return Seen(
+        depths=await fresh.get("depths", lambda: queues.depths(link, lease)),
+        running=await fresh.get("running", lambda: queues.running(link)),
+        fleet=await fresh.get("fleet", lambda: queues.fleet(link, lease)),
+        pauses=await queues.pauses(link),
+        arrived=await fresh.get("arrived", lambda: stats.arrived(link, TENANT)),
+        finished=await fresh.get("finished", lambda: stats.finished(link, TENANT)),
+        declared=frozenset(
+            str(entry.newest.defaults["pool"]) for entry in entries if entry.newest.defaults.get("pool")
+        ),
+    )
+
+
+def documents(seen: Seen) -> list[dict[str, Any]]:
+    """Every queue of every pool that anybody named, the pool default first. Pure."""
+    parts = (seen.depths, seen.running, seen.fleet, seen.pauses, seen.arrived, seen.finished)
+    pools = {row.pool for rows in parts for row in rows} | seen.declared
+    ordered = [DEFAULT_POOL, *sorted(pools - {DEFAULT_POOL})]
+    return [_document(seen, pool, priority) for pool in ordered for priority in Priority]
+
+
+def _document(seen: Seen, pool: str, priority: str) -> dict[str, Any]:
+    here = (pool, priority)
+    waiting = [row for row in seen.depths if (row.pool, row.priority) == here]
+    fleet = next((row for row in seen.fleet if (row.pool, row.priority) == here), None)
+    paused = next((row for row in seen.pauses if (row.pool, row.priority) == here), None)
+    # The depths may be a moment older than the pause: a paused queue has nothing ready.
+    ready = [row for row in waiting if not row.held and paused is None]
+    finished = sum(row.last_minute for row in seen.finished if (row.pool, row.priority) == here)
+    return {
+        "queue": name_of(pool, priority),
+        "pool": pool,
+        "priority": priority,
+        "paused": paused is not None,
+        "paused_at": moment_text(paused.at) if paused else None,
+        "pause_reason": paused.reason if paused else None,
+        "ready": sum(row.due for row in ready),
+        "scheduled": sum(row.scheduled for row in waiting),
+        "held": sum(row.due for row in waiting) - sum(row.due for row in ready),
+        "running": sum(row.running for row in seen.running if (row.pool, row.priority) == here),
+        "oldest_ready_seconds": max(
+            (row.oldest_seconds for row in ready if row.oldest_seconds is not None), default=None
+        ),
+        "workers": fleet.workers if fleet else 0,
+        "slots": fleet.slots if fleet else 0,
+        "slots_free": fleet.slots_free if fleet else 0,
+        "arrivals_per_second": round(
+            sum((row.per_second for row in seen.arrived if (row.pool, row.priority) == here), 0.0), 3
+        ),
+        "finishes_per_second": round(finished / 60.0, 3),
+    }
+
+
+@router.get(
+    "/v1/queues",
+    operation_id="list_queues",
+    summary="What stands in each queue",
+    responses=answers(Queues),
+    openapi_extra=operation("queues:read"),
+)
+async def list_queues(request: Request) -> Response:
+    """Figures are at most a second old, on a large deployment somewhat more."""
+    refuse_unknown(request)
+    seen = await look(services_of(request))
+    return json_response({"items": documents(seen)})
+
+
+@router.post(
+    "/v1/queues/{queue}/pause",
+    operation_id="pause_queue",
+    summary="Start nothing more from a queue",
+    responses=answers(QueueDocument, "malformed-json", "unsupported-media-type"),
+    openapi_extra=operation("queues:manage", body=ReasonBody, required=False, example={"reason": "deploy"}),
+)
+async def pause_queue(request: Request, queue: str) -> Response:
+    """What runs goes on; submits are still accepted. Pausing twice is pausing once."""
+    services = services_of(request)
+    refuse_unknown(request)
+    pool, priority = queue_of(queue)
+    body = read(ReasonBody, await action_body_of(request))
+    if isinstance(body, list):
+        raise invalid(body)
+    await queues.pause(services.database.link, pool, priority, body.reason)
+    return await _one(services, pool, priority)
+
+
+@router.post(
+    "/v1/queues/{queue}/resume",
+    operation_id="resume_queue",
+    summary="Start jobs from a queue again",
+    responses=answers(QueueDocument, "malformed-json", "unsupported-media-type"),
+    openapi_extra=operation("queues:manage", body=ReasonBody, required=False),
+)
+async def resume_queue(request: Request, queue: str) -> Response:
+    """Resuming a queue that is not paused does nothing."""
+    services = services_of(request)
+    refuse_unknown(request)
+    pool, priority = queue_of(queue)
+    body = read(ReasonBody, await action_body_of(request))
+    if isinstance(body, list):
+        raise invalid(body)
+    await queues.resume(services.database.link, pool, priority)
+    services.fresh.forget("depths")
+    return await _one(services, pool, priority)
+
+
+async def _one(services: Services, pool: str, priority: str) -> Response:
+    return json_response(_document(await look(services), pool, priority))

@@ -1,0 +1,179 @@
+"""Committing a batch: one transaction, all of it or nothing, under the keys of its items and of the whole.
+
+Keys are taken in one order everywhere, (route, key), and those of the items come before that of the whole, so two batches
+never wait for each other in a circle.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from db import idempotency, jobs
+from db.engine import Database, Link
+from db.errors import BadRow, Locked
+from db.idempotency import Claim, Held
+from db.jobs import Accepted
+from db.steady import steady
+from service.accepting import ROUNDS, SINGLE, in_flight, reused
+from service.problems import FieldError, Problem, invalid
+from service.submission import Submission
+
+BATCH = "POST /v1/jobs/batch"
+"""The route that the key of a whole batch belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """Ids in the order of the batch; `replayed` are those that an earlier request (or item) made."""
+
+    ids: Sequence[UUID]
+    replayed: frozenset[int]
+    accepted: Sequence[Accepted]
+    whole: bool = False
+    """The whole batch was sent before under the same key."""
+
+
+class _InsteadError(Exception):
+    """Rolls a batch back, because it is answered otherwise."""
+
+    def __init__(self, outcome: BatchOutcome | Problem) -> None:
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch to be committed, all or nothing. `key` and `content` are those of the whole."""
+
+    submissions: Sequence[Submission]
+    key: str | None
+    content: Mapping[str, str]
+
+
+async def accept_batch(database: Database, tenant: str, batch: Batch, hours: float) -> BatchOutcome:
+    """Submits a batch in one transaction. Raises Problem, and the errors of `db.errors`."""
+    keyed = batch.key is not None or any(one.job.idempotency_key for one in batch.submissions)
+
+    async def step() -> BatchOutcome:
+        async with database.begin() as link:
+            return await _commit_batch(link, tenant, batch, hours)
+
+    try:
+        return await (step() if keyed else steady(step))
+    except _InsteadError as instead:
+        if isinstance(instead.outcome, Problem):
+            raise instead.outcome from None
+        return instead.outcome
+    except Locked:
+        if keyed:
+            raise in_flight() from None
+        raise
+    except BadRow as error:
+        raise await _refused_rows(database, tenant, batch, error) from None
+
+
+async def _refused_rows(database: Database, tenant: str, batch: Batch, error: BadRow) -> Problem:
+    positions = {one.job.id: index for index, one in enumerate(batch.submissions)}
+    found = await jobs.bad_rows(database, tenant, [one.job for one in batch.submissions])
+    return invalid(
+        [
+            FieldError(f"/jobs/{positions[job_id]}", f"cannot be stored: {why}", "not-storable")
+            for job_id, why in found.items()
+        ]
+        or [FieldError("/jobs", f"cannot be stored: {error}", "not-storable")]
+    )
+
+
+async def _commit_batch(link: Link, tenant: str, batch: Batch, hours: float) -> BatchOutcome:
+    await link.fetch("set_patience", patience=idempotency.PATIENCE)
+    first = _first_of_key(batch.submissions)
+    ids: list[UUID] = [batch.submissions[position].job.id for position in first]
+    held = await _won_or_held(link, tenant, _item_claims(batch.submissions, first), hours)
+    errors = []
+    for position, one in enumerate(batch.submissions):
+        holder = held.get((SINGLE, one.job.idempotency_key or ""))
+        if holder is None:
+            continue
+        ids[position] = holder.job_ids[0]
+        differs = idempotency.differing(holder.content, one.content)
+        if differs:
+            detail = f"was used for job {holder.job_ids[0]} with other content: {', '.join(differs[:5])}"
+            errors.append(FieldError(f"/jobs/{position}/idempotency_key", detail, "idempotency-key-reused"))
+    if errors:
+        raise _InsteadError(invalid(errors))
+    fresh = [one.job for position, one in enumerate(batch.submissions) if ids[position] == one.job.id]
+    await _win_whole(link, tenant, batch, ids, hours)
+    accepted: list[Accepted] = []
+    for start in range(0, len(fresh), jobs.INSERT_CHUNK):
+        accepted += await jobs.insert(link, tenant, fresh[start : start + jobs.INSERT_CHUNK])
+    made = {job.id for job in fresh}
+    replayed = frozenset(position for position, one in enumerate(batch.submissions) if one.job.id not in made)
+    return BatchOutcome(ids, replayed, accepted)
+
+
+def _first_of_key(submissions: Sequence[Submission]) -> list[int]:
+    """For each item the position of the item that stands for it: the first with its key, mostly itself."""
+    seen: dict[str, int] = {}
+    first = []
+    errors = []
+    for position, one in enumerate(submissions):
+        key = one.job.idempotency_key
+        earlier = position if key is None else seen.setdefault(key, position)
+        if submissions[earlier].content != one.content:
+            detail = f"item {earlier} has the same key and other content"
+            errors.append(FieldError(f"/jobs/{position}/idempotency_key", detail, "idempotency-key-reused"))
+        first.append(earlier)
+    if errors:
+        raise _InsteadError(invalid(errors))
+    return first
+
+
+def _item_claims(submissions: Sequence[Submission], first: Sequence[int]) -> list[Claim]:
+    return [
+        Claim(SINGLE, one.job.idempotency_key, one.content, [one.job])
+        for position, one in enumerate(submissions)
+        if one.job.idempotency_key is not None and first[position] == position
+    ]
+
+
+async def _won_or_held(link: Link, tenant: str, claims: Sequence[Claim], hours: float) -> dict[tuple[str, str], Held]:
+    """Wins what can be won, and returns who holds the rest."""
+    held: dict[tuple[str, str], Held] = {}
+    open_claims = list(claims)
+    for _ in range(ROUNDS):
+        if not open_claims:
+            return held
+        won = await idempotency.claim(link, tenant, open_claims, hours)
+        lost = [claim for claim in open_claims if (claim.route, claim.key) not in won]
+        pairs = [(claim.route, claim.key) for claim in lost]
+        holders = await idempotency.held(link, tenant, pairs, hours) if pairs else {}
+        expired = [pair for pair, holder in holders.items() if holder.expired]
+        if expired:
+            await idempotency.drop_expired(link, tenant, expired, hours)
+        held |= {pair: holder for pair, holder in holders.items() if not holder.expired}
+        open_claims = [claim for claim in lost if (claim.route, claim.key) not in held]
+    if open_claims:
+        raise _InsteadError(in_flight())
+    return held
+
+
+async def _win_whole(link: Link, tenant: str, batch: Batch, ids: Sequence[UUID], hours: float) -> None:
+    """Wins the key of the whole batch, after those of its items: keys are always taken in that order."""
+    if batch.key is None:
+        return
+    by_position = [replace(one.job, id=ids[position]) for position, one in enumerate(batch.submissions)]
+    claim = Claim(BATCH, batch.key, batch.content, by_position)
+    held = await _won_or_held(link, tenant, [claim], hours)
+    holder = held.get((BATCH, batch.key))
+    if holder is None:
+        return
+    differs = idempotency.differing(holder.content, batch.content)
+    if differs:
+        raise _InsteadError(reused(holder, differs))
+    kept = BatchOutcome(holder.job_ids, frozenset(range(len(holder.job_ids))), [], whole=True)
+    raise _InsteadError(kept)
+
+
+def content_of_batch(sent: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the key of a batch stands for."""
+    return idempotency.digests({"jobs": list(sent)})

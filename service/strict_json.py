@@ -1,0 +1,122 @@
+"""JSON as this API reads and writes it: strict, so that everything accepted can be stored and read back unharmed.
+
+Python's reader takes more than RFC 8259 allows and more than `jsonb` can hold. Here NaN, Infinity, names that appear
+twice in an object, NUL and lone surrogates, numbers beyond a double or 4,300 digits, and values nested deeper than 64
+are refused. Integers of any permitted size stay exact.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from service.problems import FieldError, Problem, invalid, invalid_field
+
+MAX_DEPTH = 64
+"""Arrays and objects inside each other."""
+
+
+class _NotJsonError(Exception):
+    """A grammar error with a message for the client."""
+
+
+class _NumberError(Exception):
+    """A number that cannot be kept."""
+
+
+def _constant(name: str) -> Any:
+    raise _NotJsonError(f"{name} is not a JSON value")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _NumberError(text)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _NotJsonError(f"the name {name[:100]!r} appears twice in one object")
+            seen.add(name)
+    return members
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+
+
+def decode(raw: bytes) -> Any:
+    """The value of a body. Raises Problem: `malformed-json`, `payload-too-large` or `validation-failed`."""
+    try:
+        value = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise Problem("malformed-json", f"the body is not UTF-8: byte {error.start} cannot be read") from None
+    except json.JSONDecodeError as error:
+        raise Problem("malformed-json", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except _NotJsonError as error:
+        raise Problem("malformed-json", str(error)) from None
+    except RecursionError:
+        raise _too_deep() from None
+    except (_NumberError, ValueError):  # ValueError: more digits than Python converts
+        raise invalid_field(
+            "", "a number is too large to be kept: at most 4,300 digits, or a double's range", "number-out-of-range"
+        ) from None
+    # Both checks walk the whole value, so they are made only where the text could hold what they look for.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth_exceeded(value):
+        raise _too_deep()
+    if b"\\u" in raw:
+        errors = list(unstorable(value))
+        if errors:
+            raise invalid(errors)
+    return value
+
+
+def encode(value: Any) -> str:
+    """A value as compact JSON text. Raises ValueError for NaN and Infinity."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _too_deep() -> Problem:
+    return Problem("payload-too-large", f"the body is nested deeper than {MAX_DEPTH}")
+
+
+def _depth_exceeded(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [part for whole in level if isinstance(whole, dict | list) for part in _parts(whole)]
+        if not level:
+            return False
+    return any(isinstance(part, dict | list) for part in level) or bool(level)
+
+
+def _parts(whole: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(whole.values()) if isinstance(whole, dict) else whole
+
+
+def unstorable(value: Any, pointer: str = "") -> Iterator[FieldError]:
+    """Texts in `value` that PostgreSQL cannot hold: NUL, and halves of a surrogate pair."""
+    if isinstance(value, str):
+        if _unstorable_text(value):
+            yield FieldError(pointer, "a text holds NUL or half of a surrogate pair", "text-not-storable")
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            if _unstorable_text(name):
+                yield FieldError(pointer, "a name holds NUL or half of a surrogate pair", "text-not-storable")
+            else:
+                yield from unstorable(part, f"{pointer}/{escaped(name)}")
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from unstorable(part, f"{pointer}/{index}")
+
+
+def _unstorable_text(text: str) -> bool:
+    return "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def escaped(token: object) -> str:
+    """One step of a JSON Pointer (RFC 6901)."""
+    return str(token).replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,166 @@
+"""From the body of a submit to the job that is stored: checked, every default resolved.
+
+Precedence: the request, else the task's declaration as announced last, else the defaults here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+from pydantic import Field
+
+from db.idempotency import digests
+from db.jobs import NewJob
+from errander import Exponential
+from service import fields
+from service.catalogue import Catalogue, Entry
+from service.fields import Body, read
+from service.problems import FieldError, Problem
+from service.representation import moment_text
+from service.strict_json import encode
+from service.version import server_version
+
+DEFAULT_MAX_ATTEMPTS = 5
+DEFAULT_TIMEOUT = 300.0
+DEFAULT_BACKOFF = Exponential().to_dict()
+
+NOT_YET = ("depends_on", "unique_key", "unique_for", "on_conflict", "webhook")
+"""Fields of the contract that this version does not carry out; to take and ignore them would break a promise."""
+
+
+class SubmitBody(Body):
+    """Body of `POST /v1/jobs`."""
+
+    task: fields.TaskName
+    payload: dict[str, Any] = Field(default_factory=dict)
+    pool: fields.PoolName | None = None
+    priority: fields.PriorityName | None = None
+    run_at: fields.Moment | None = None
+    delay: fields.Delay | None = None
+    expires_at: fields.Moment | None = None
+    expires_in: fields.ExpiresIn | None = None
+    max_attempts: fields.MaxAttempts | None = None
+    max_crashes: fields.MaxCrashes | None = None
+    timeout: fields.Timeout | None = None
+    backoff: fields.Backoff | None = None
+    tags: fields.Tags = Field(default_factory=list)
+    metadata: fields.Metadata = Field(default_factory=dict)
+
+
+class BatchItemBody(SubmitBody):
+    """One of `jobs` in the body of `POST /v1/jobs/batch`."""
+
+    idempotency_key: fields.Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One job to be submitted, and the content its idempotency key stands for."""
+
+    job: NewJob
+    content: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTask:
+    """A body that is right but for its task, which nothing has announced."""
+
+    name: str
+
+
+class Resolver:
+    """Turns bodies into jobs; asks the catalogue, and nothing else."""
+
+    def __init__(self, catalogue: Catalogue, *, max_crashes: int) -> None:
+        self._catalogue = catalogue
+        self._max_crashes = max_crashes
+
+    async def submission(
+        self, sent: Mapping[str, Any], *, key: str | None = None, item: bool = False, prefix: str = ""
+    ) -> Submission | UnknownTask | list[FieldError]:
+        """A body as a submission, or why it is none. `key` comes from the header; an `item` may carry its own."""
+        not_yet = [_not_supported(f"{prefix}/{name}") for name in NOT_YET if sent.get(name) not in (None, [])]
+        known = {name: value for name, value in sent.items() if name not in NOT_YET} if not_yet or _any(sent) else sent
+        body = read(BatchItemBody if item else SubmitBody, known, prefix)
+        if isinstance(body, list):
+            return not_yet + body
+        errors = not_yet + contradictions(body.run_at, body.delay, body.expires_at, body.expires_in, prefix)
+        entry = await self._catalogue.find(body.task)
+        if entry is None:
+            return errors or UnknownTask(body.task)
+        errors += [FieldError(prefix + error.pointer, error.detail, error.code) for error in entry.errors(body.payload)]
+        if errors:
+            return errors
+        if isinstance(body, BatchItemBody) and body.idempotency_key is not None:
+            key = body.idempotency_key
+        content = {} if key is None else digests({name: sent[name] for name in sent if name != "idempotency_key"})
+        return Submission(self._job(body, entry, key), content)
+
+    def _job(self, body: SubmitBody, entry: Entry, key: str | None) -> NewJob:
+        declared = entry.newest.defaults
+        return NewJob(
+            id=new_id(),
+            task=body.task,
+            pool=body.pool or declared.get("pool") or "default",
+            priority=body.priority or declared.get("priority") or "default",
+            payload=encode(body.payload),
+            max_attempts=body.max_attempts or declared.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
+            max_crashes=body.max_crashes or declared.get("max_crashes") or self._max_crashes,
+            timeout=float(body.timeout or declared.get("timeout") or DEFAULT_TIMEOUT),
+            backoff=encode(body.backoff or declared.get("backoff") or DEFAULT_BACKOFF),
+            tags=encode(body.tags),
+            metadata=encode(body.metadata),
+            run_at=body.run_at,
+            delay=body.delay,
+            expires_at=body.expires_at,
+            expires_in=body.expires_in,
+            idempotency_key=key,
+        )
+
+    def unknown_task(self, name: str) -> Problem:
+        """The answer to a job of a task that nothing has announced."""
+        last = moment_text(self._catalogue.announced_at)
+        when = f"tasks were last announced at {last}" if last else "no task has ever been announced"
+        return Problem(
+            "unknown-task",
+            f"no task {name!r} is known; {when}. Start a worker that has it, or run `errander tasks announce`",
+            similar=self._catalogue.similar(name),
+        )
+
+
+def new_id() -> UUID:
+    """A new job's id: a UUIDv7, so that ids sort by when they were made."""
+    return uuid_utils.compat.uuid7()
+
+
+def _any(sent: Mapping[str, Any]) -> bool:
+    return any(name in sent for name in NOT_YET)
+
+
+def _not_supported(pointer: str) -> FieldError:
+    return FieldError(
+        pointer, f"version {server_version()} of this server does not support this field yet", "not-supported"
+    )
+
+
+def contradictions(
+    run_at: datetime | None,
+    delay: float | None,
+    expires_at: datetime | None,
+    expires_in: float | None,
+    prefix: str = "",
+) -> list[FieldError]:
+    """Pairs of times that cannot both be meant."""
+    errors = []
+    if run_at is not None and delay is not None:
+        errors.append(FieldError(f"{prefix}/delay", "run_at is given too; say one of them", "contradiction"))
+    if expires_at is not None and expires_in is not None:
+        errors.append(FieldError(f"{prefix}/expires_in", "expires_at is given too; say one of them", "contradiction"))
+    if run_at is not None and expires_at is not None and expires_at <= run_at:
+        errors.append(FieldError(f"{prefix}/expires_at", "is not after run_at", "contradiction"))
+    if delay is not None and expires_in is not None and expires_in <= delay:
+        errors.append(FieldError(f"{prefix}/expires_in", "is not longer than delay", "contradiction"))
+    return errors

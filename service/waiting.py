@@ -1,0 +1,141 @@
+"""Holding answers until a job is final.
+
+Redis brings the news (one subscription a process), PostgreSQL the truth: one query a second over all ids that somebody
+waits for. So a lost message, or Redis being away, costs at most a second, and whoever waits holds no connection.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import structlog
+from redis.exceptions import RedisError
+
+from db import jobs
+from db.engine import Link
+from db.errors import DatabaseError
+from workers.hints import FINAL_CHANNEL
+from workers.redis_client import connect
+
+_log = structlog.get_logger("errander.waiting")
+
+POLL_SECONDS = 1.0
+"""How often PostgreSQL is asked, while anybody waits."""
+
+
+class Waiting:
+    """Owned by a process; `start` and `stop` frame its two tasks."""
+
+    def __init__(self, link: Link, redis_url: str) -> None:
+        self._link = link
+        self._redis = connect(redis_url, blocking=POLL_SECONDS)
+        self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        self._somebody = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.stopping = False
+
+    def start(self) -> None:
+        """Starts listening and asking."""
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="errander.waiting.listen"),
+            asyncio.create_task(self._ask(), name="errander.waiting.ask"),
+        ]
+
+    def release(self) -> None:
+        """Lets everybody go who waits now or later, with whatever is known: the process is about to end."""
+        self.stopping = True
+        for events in self._waiters.values():
+            for event in events:
+                event.set()
+
+    async def stop(self) -> None:
+        """Releases everybody and closes the subscription."""
+        self.release()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Asks Redis whether it is there. Raises RedisError or OSError."""
+        await self._redis.ping()
+
+    @contextlib.asynccontextmanager
+    async def watch(self, job_id: UUID) -> AsyncIterator["Watch"]:
+        """Registers interest in a job. Read the job only inside, so that no end falls between reading and waiting."""
+        event = asyncio.Event()
+        if self.stopping:
+            event.set()
+        self._waiters.setdefault(job_id, set()).add(event)
+        self._somebody.set()
+        try:
+            yield Watch(self, event)
+        finally:
+            events = self._waiters[job_id]
+            events.discard(event)
+            if not events:
+                del self._waiters[job_id]
+            if not self._waiters:
+                self._somebody.clear()
+
+    def _over(self, job_id: UUID) -> None:
+        for event in self._waiters.get(job_id, ()):
+            event.set()
+
+    async def _listen(self) -> None:
+        while True:
+            await self._somebody.wait()
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(FINAL_CHANNEL)
+                    while True:
+                        message = await channel.get_message(timeout=POLL_SECONDS)
+                        if message is not None:
+                            self._heard(message["data"])
+            except (RedisError, OSError) as error:
+                _log.warning("waiting.redis_away", error=repr(error))
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _heard(self, data: bytes) -> None:
+        if not self._waiters:
+            return
+        for text in data.decode(errors="replace").split(","):
+            with contextlib.suppress(ValueError):
+                self._over(UUID(text))
+
+    async def _ask(self) -> None:
+        while True:
+            await self._somebody.wait()
+            await asyncio.sleep(POLL_SECONDS)
+            ids = list(self._waiters)
+            if not ids:
+                continue
+            try:
+                for job_id in await jobs.final_among(self._link, ids):
+                    self._over(job_id)
+            except DatabaseError as error:
+                _log.warning("waiting.database_away", error=str(error))
+
+
+class Watch:
+    """One client's wait for one job."""
+
+    def __init__(self, waiting: Waiting, event: asyncio.Event) -> None:
+        self._waiting = waiting
+        self._event = event
+
+    async def until(self, deadline: float) -> bool:
+        """Waits for news about the job, or for `deadline` (`time.monotonic()`).
+
+        True: read the job again, it may be final. False: time is up, or the process is about to end.
+        """
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return not self._waiting.stopping
