@@ -1,0 +1,80 @@
+"""The README's commands, as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.supervise import free_port
+from tests.fixtures.dev import DevProcess
+from tests.fixtures.servers import open_folder
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+BLOCK = re.compile(r"<!-- test: ([a-z-]+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+BLOCKS = {name: text for name, _, text in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))}
+
+
+def test_every_block_that_claims_to_be_tested_is() -> None:
+    assert set(BLOCKS) == {
+        "start", "submit", "command", "dead-letter", "sdk", "own-task", "own-run", "own-submit", "compose",
+    }  # fmt: skip
+    # these two are run by `dev_server` below and by `make compose-test`
+    assert BLOCKS["start"] == "make dev\n"
+    assert BLOCKS["compose"] == "docker compose up --build\n"
+
+
+def shell(script: str, folder: Path, **env: str) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def environment(dev_server: DevProcess) -> dict[str, str]:
+    return {"PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+def at(server: DevProcess, name: str) -> str:
+    """The block, with the address and the environment of this test's server."""
+    text: str = BLOCKS[name]
+    return text.replace("http://127.0.0.1:8000", server.url).replace("source .venv/bin/activate\n", "")
+
+
+def test_curl_submits_a_job(dev_server: DevProcess, environment: dict[str, str]) -> None:
+    assert '"status":"SUCCESS"' in shell(at(dev_server, "submit"), dev_server.folder, **environment).replace(" ", "")
+
+
+def test_the_command_finds_the_server_and_operates_it(dev_server: DevProcess, environment: dict[str, str]) -> None:
+    said = shell(at(dev_server, "command"), dev_server.folder, **environment)
+    assert "SUCCESS" in said
+    said = shell(at(dev_server, "dead-letter"), dev_server.folder, **environment)
+    assert "demo.fail" in said
+
+
+def test_the_sdk_example_runs(dev_server: DevProcess, environment: dict[str, str]) -> None:
+    (dev_server.folder / "example.py").write_text(BLOCKS["sdk"])
+    said = shell(f"{sys.executable} example.py", dev_server.folder, ERRANDER_URL=dev_server.url, **environment)
+    assert "1000 jobs, the last one: {'n': 999}" in said
+
+
+def test_the_own_task_runs() -> None:
+    assert BLOCKS["own-run"] == "$ERRANDER/.venv/bin/errander dev --tasks hello\n"
+    with open_folder() as folder:
+        (folder / "hello.py").write_text(BLOCKS["own-task"])
+        with DevProcess(folder, "--tasks", "hello", "--port", str(free_port())) as server:
+            server.ready()
+            script = BLOCKS["own-submit"].replace("$ERRANDER/.venv/bin/errander", str(BIN / "errander"))
+            said = shell(script, folder)
+            assert "Hello, stranger! Hello, stranger!" in said
