@@ -49,14 +49,17 @@ format: $(STAMP) ## let ruff format and fix
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-lock: ## resolve requirements.lock and deploy/requirements.lock anew (needs uv)
+lock: ## resolve requirements.lock and deploy/*.lock anew (needs uv)
 	uv pip compile pyproject.toml service/sdk/pyproject.toml --all-extras --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o requirements.lock
 	uv pip compile pyproject.toml service/sdk/pyproject.toml --universal --python-version 3.11 -c requirements.lock \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o deploy/requirements.lock
 
+	printf 'hatchling\neditables\n' | uv pip compile - --universal --python-version 3.11 -c requirements.lock \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate -q -o deploy/build-requirements.lock
+
 compose-test: $(STAMP) ## start the compose stack, check it, take it down (skips loudly without a Docker engine)
-	@$(BIN)/python -m pytest tests/compose --run-compose $(ARGS)
+	@$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -ra" -s tests/compose $(ARGS)
 
 clean: ## remove the virtual environment and caches (not .errander)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
