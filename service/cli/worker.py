@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+_DRAIN_MARGIN = 10.0  # seconds beyond its drain that a worker may need to give back and leave
+
+
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command."""
     parser = subparsers.add_parser("worker", help="run jobs", description="Runs jobs until it is told to end.")
@@ -35,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     }
     environment = {name: str(value) for name, value in given.items() if value is not None}
     if args.processes > 1:
-        return _supervise(args.processes, environment)
+        return _supervise(args.processes, environment, burst=args.burst)
     os.environ.update(environment)
     from pydantic import ValidationError  # noqa: PLC0415 - `errander --help` must not pay for it
 
@@ -49,18 +52,19 @@ def main(args: argparse.Namespace) -> int:
     return command.run(settings, burst=args.burst)
 
 
-def _supervise(processes: int, environment: dict[str, str]) -> int:
+def _supervise(processes: int, environment: dict[str, str], *, burst: bool) -> int:
     from service.supervise import Part, run_parts  # noqa: PLC0415
 
     errander = shutil.which("errander", path=str(Path(sys.executable).parent)) or "errander"
-    argv = [errander, "worker"]
+    argv = (errander, "worker", *(["--burst"] if burst else []))
     base = {**os.environ, **environment, "ERRANDER_SUPERVISED": "1"}
     first_port = int(base.get("ERRANDER_METRICS_PORT") or 9464)
+    grace = float(base.get("ERRANDER_DRAIN_SECONDS") or 25) + _DRAIN_MARGIN
     parts = []
     for number in range(processes):
         port = first_port + number if first_port else 0
         env = {**base, "ERRANDER_METRICS_PORT": str(port)}
-        parts.append(Part(name=f"worker-{number + 1}", argv=tuple(argv), env=env))
+        parts.append(Part(name=f"worker-{number + 1}", argv=argv, env=env, grace=grace))
     return run_parts(parts)
 
 
