@@ -45,8 +45,9 @@ _BAD_ROW = ("22", "23", "54")
 # 40001 serialisation, 40P01 deadlock, 55P03 lock not available: all say that nothing changed, and may be tried again.
 _LOCKED = ("40001", "40P01", "55P03")
 # 08: connection; 57: operator intervention (also statement timeout); 53: resources; 25006: read-only standby;
-# 25P03: idle in transaction; XX: the server's own trouble; 58: its disk.
-_UNAVAILABLE = ("08", "57", "53", "25006", "25P03", "XX", "58", "28")
+# 25P03: idle in transaction; XX: the server's own trouble; 58: its disk; 28: who may connect; 3D: no such database (yet);
+# 42501: the role lacks a right. The last three are for an operator to mend, and a process outlives them as an outage.
+_UNAVAILABLE = ("08", "57", "53", "25006", "25P03", "XX", "58", "28", "3D", "42501")
 _MISSING = ("42P01", "42703", "3F000", "42883")  # a table, column, schema or function that a migration brings
 
 

@@ -14,7 +14,10 @@ def postgres_dsn(url: str) -> str:
     Query parameters of libpq (`sslmode`, `sslrootcert`, `target_session_attrs`, …) stay: asyncpg reads them itself.
     Raises SettingsError for anything else; the message holds no password.
     """
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError as error:  # its words are about brackets, not about what was in the address
+        raise SettingsError(f"DATABASE_URL is no address: {error}") from None
     if not _SCHEME.match(parts.scheme):
         raise SettingsError(
             f"DATABASE_URL must begin with postgresql:// (it begins with {parts.scheme or 'nothing'}://)"

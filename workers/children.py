@@ -133,10 +133,14 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    async def close(self) -> None:
-        """Ends it and reaps it."""
+    def drop(self) -> None:
+        """Ends it and closes the socket; the event loop's watcher of children reaps it."""
         self.kill()
         self._writer.close()
+
+    async def close(self) -> None:
+        """Ends it and reaps it."""
+        self.drop()
         await self._process.wait()
 
     def how_it_ended(self) -> str:
@@ -184,7 +188,7 @@ class Children:
         if child.alive and not isolated:
             self._idle.append(child)
             return
-        child.kill()
+        child.drop()
         self._all.discard(child)
 
     def kill_all(self) -> None:

@@ -20,6 +20,7 @@ from db.lifecycle import JobStatus
 from db.workers import Beat, WorkerRow
 from workers import ending
 from workers.attempt import Attempt, Stop
+from workers.cancelling import cancel_and_wait
 from workers.health import HealthServer
 from workers.held import Held
 from workers.lease import Lease
@@ -132,9 +133,7 @@ class Control:
                 )
             ]
             await self._over.wait()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_and_wait(*tasks)
             await self._try("resign", leader.resign)
             await publisher.stop()
 

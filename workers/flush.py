@@ -21,8 +21,9 @@ from db.attempts import Moved
 from db.engine import Link
 from db.errors import BadRow, DatabaseError
 from db.lifecycle import FINAL, ErrorKind, JobStatus
-from errander import parse_backoff
+from errander import BackoffInvalid, Exponential, parse_backoff
 from workers.attempt import Attempt
+from workers.cancelling import cancel_and_wait
 from workers.held import Held
 from workers.hints import Hint
 from workers.outcomes import Cancelled, Crashed, Failed, GivenBack, Outcome, Snoozed, Succeeded, error_entry
@@ -95,9 +96,7 @@ class Flush:
 
     async def stop(self) -> None:
         """Ends the task; what is not confirmed stays in `pending`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_and_wait(self._task)
 
     def pending(self) -> list[Item]:
         """What is not confirmed, for whoever must write it in the task's stead."""
@@ -273,4 +272,9 @@ def _delay(item: Item, tries: int) -> float:
     outcome = item.outcome
     if isinstance(outcome, Failed) and outcome.defer is not None:
         return outcome.defer
-    return parse_backoff(json.loads(item.attempt.job.backoff)).delay(tries, random.random)
+    try:
+        backoff = parse_backoff(json.loads(item.attempt.job.backoff))
+    except (BackoffInvalid, ValueError, TypeError) as error:  # its neighbours in this flush must not pay for it
+        _log.warning("flush.bad_backoff", job_id=str(item.attempt.id), error=str(error))
+        backoff = Exponential()
+    return backoff.delay(tries, random.random)

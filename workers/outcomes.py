@@ -131,16 +131,15 @@ def _check_tree(value: Any) -> None:
     depth = 0
     while level:
         depth += 1
-        if depth > MAX_DEPTH + 1:
+        if depth > MAX_DEPTH:
             raise ResultRefused(f"it is nested deeper than {MAX_DEPTH} levels")
         below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below += item.values()
-            elif isinstance(item, list | tuple):
-                below += item
-            elif isinstance(item, int | float) and not isinstance(item, bool):
-                _check_number(item)
+        for holder in level:
+            for item in holder.values() if isinstance(holder, dict) else holder:
+                if isinstance(item, dict | list | tuple):
+                    below.append(item)
+                elif isinstance(item, int | float) and not isinstance(item, bool):
+                    _check_number(item)
         level = below
 
 

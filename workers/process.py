@@ -28,8 +28,10 @@ from db.workers import WorkerRow
 from errander import Registry, __version__
 from workers import catalogue, ending
 from workers.attempt import Attempt, Stop
+from workers.cancelling import cancel_and_wait
 from workers.children import Children
 from workers.control import LOST_GRACE_SECONDS, Control, Orders, Shared
+from workers.fill import IDLE_SECONDS, Filler, Room
 from workers.flush import Flush
 from workers.held import Held
 from workers.hints import Hints, health_key, queue_name
@@ -45,9 +47,7 @@ from workers.take import Claims, Served, Taker
 _log = structlog.get_logger("errander.worker")
 
 _SWEEP_SECONDS = 0.1  # how often deadlines are looked at, and the pulse beats
-_IDLE_SECONDS = 1.0  # the longest an idle worker waits for its wake token
 _STOP_SECONDS = 2.0  # how long code may take to end once it was stopped by a drain
-_OUTAGE_SECONDS = 0.5  # before PostgreSQL is asked again
 
 
 class Why(StrEnum):
@@ -76,12 +76,11 @@ class WorkerProcess:
         self.started = 0
         """Attempts begun since the start."""
         self._burst = burst
-        self._running: set[Attempt] = set()
+        self.room = Room(settings.slots)
         self._culprits: set[Attempt] = set()
         self._why: Why | None = None
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._slot_freed = asyncio.Event()
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -121,12 +120,12 @@ class WorkerProcess:
     async def _serve(self, database: Database) -> None:
         redis_url = self.settings.redis_url.get_secret_value()
         redis = connect(redis_url)
-        waker = connect(redis_url, blocking=_IDLE_SECONDS)
+        waker = connect(redis_url, blocking=IDLE_SECONDS)
         window, horizon = self.settings.hint_window, self.settings.hint_horizon
         publisher = Publisher(redis_url, window=window, horizon=horizon)
         publisher.start()
         self.flush = Flush(database.link, self.id, self.held, publisher=publisher, progress=self.progress)
-        self.flush.on_room = self._slot_freed.set
+        self.flush.on_room = self.room.changed.set
         self.flush.start()
         taker = Taker(
             database.link,
@@ -137,6 +136,8 @@ class WorkerProcess:
             claims=Claims(self.held.begin_claim, self._claimed),
             head_seconds=self.settings.head,
         )
+        wake_keys = [f"{queue_name(self.settings.pool, priority)}:wake" for priority in self.settings.priorities]
+        filler = Filler(taker, self.room, self.flush, self.lease, waker=waker, wake_keys=wake_keys)
         shared = Shared(self.held, self.lease, self.progress, self.pulse)
         control = Control(self.settings, self._row(), shared, self._orders(asyncio.get_running_loop()))
         self.pulse.beat()
@@ -148,12 +149,10 @@ class WorkerProcess:
         try:
             if await self._until_joined(control):
                 _log.info("worker.ready", worker=str(self.id), pool=self.settings.pool, slots=self.settings.slots)
-                await self._take_until_told(taker, waker)
+                await self._work(filler)
             await self._end(database)
         finally:
-            for chore in chores:
-                chore.cancel()
-            await asyncio.gather(*chores, return_exceptions=True)
+            await cancel_and_wait(*chores)
             await taker.stop()
             await self.flush.stop()
             control.stop()
@@ -169,76 +168,21 @@ class WorkerProcess:
             await asyncio.sleep(0.01)  # the control thread has no way to set an event of this loop before it is ready
         return True
 
-    # -- taking ------------------------------------------------------------------------------------------------------
-
-    async def _take_until_told(self, taker: Taker, waker: Redis) -> None:
+    async def _work(self, filler: Filler) -> None:
         if self.settings.slots == 0:
             await self._ending.wait()
             return
-        failed = False
-        while self._why is None:
-            free = self._free_slots()
-            if free == 0 or not self.lease.fresh():
-                await self._until_slot_or(0.05)  # a stale lease is asked about again that often
-                continue
-            try:
-                won = await taker.take(free)
-                failed = False
-            except DatabaseError as error:
-                if not failed:
-                    _log.warning("take.unavailable", error=str(error))
-                failed = True
-                await self._told_within(_OUTAGE_SECONDS)
-                continue
-            if won < free and not won:
-                if self._burst and taker.idle and not self._running and not self.flush.unconfirmed:
-                    self._begin_ending(Why.DRAIN)
-                    return
-                await self._until_woken(taker, waker)
+        await filler.run(self._ending, burst=self._burst)
+        if self._why is None:
+            self._begin_ending(Why.DRAIN)  # a burst that has run everything
 
-    def _free_slots(self) -> int:
-        # What has ended and is not confirmed is bounded too, and nothing is taken while it cannot be written.
-        if self.flush.failing or self.flush.unconfirmed >= self.settings.slots:
-            return 0
-        return self.settings.slots - len(self._running)
-
-    async def _until_slot_or(self, seconds: float) -> None:
-        self._slot_freed.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._slot_freed.wait(), seconds)
-
-    async def _told_within(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), seconds)
-
-    async def _until_woken(self, taker: Taker, waker: Redis) -> None:
-        """An idle worker waits for its token, for the next due time it knows, or to be told to end."""
-        seconds = min(taker.wait_seconds(), _IDLE_SECONDS)
-        if seconds <= 0.002:  # about to be due: a round trip to Redis costs as much
-            await asyncio.sleep(seconds)
-            return
-        if taker.redis_away:
-            await self._told_within(seconds)
-            return
-        keys = [f"{queue_name(self.settings.pool, priority)}:wake" for priority in self.settings.priorities]
-        wait = asyncio.ensure_future(waker.blpop(keys, timeout=seconds))  # type: ignore[arg-type]  # Redis takes fractions
-        told = asyncio.ensure_future(self._ending.wait())
-        try:
-            done, _ = await asyncio.wait({wait, told}, return_when=asyncio.FIRST_COMPLETED)
-            if wait in done:
-                wait.result()
-        except (RedisError, OSError):
-            await self._told_within(seconds)
-        finally:
-            for task in (wait, told):
-                task.cancel()
-            await asyncio.gather(wait, told, return_exceptions=True)
+    # -- taking ------------------------------------------------------------------------------------------------------
 
     def _claimed(self, number: int, jobs: Sequence[Claimed], ambiguous: bool) -> None:
         attempts = [Attempt(job, self) for job in jobs]
         self.held.end_claim(number, attempts, ambiguous=ambiguous)
         for attempt in attempts:
-            self._running.add(attempt)
+            self.room.running.add(attempt)
             self.started += 1
             attempt.start()
             if self._why is not None:  # a claim that was under way when the process was told to end
@@ -263,13 +207,13 @@ class WorkerProcess:
 
     def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
         """Frees the slot and hands the outcome to the flush."""
-        self._running.discard(attempt)
+        self.room.running.discard(attempt)
         self._culprits.discard(attempt)
         if outcome is None:
             self.held.release([attempt])
         else:
             self.flush.add(attempt, outcome)
-        self._slot_freed.set()
+        self.room.changed.set()
 
     # -- deadlines ---------------------------------------------------------------------------------------------------
 
@@ -277,7 +221,7 @@ class WorkerProcess:
         while True:
             self.pulse.beat()
             now = time.monotonic()
-            for attempt in [attempt for attempt in self._running if now > attempt.deadline]:
+            for attempt in [attempt for attempt in self.room.running if now > attempt.deadline]:
                 attempt.stop(Stop.TIMEOUT)
                 if now > attempt.deadline + self.settings.stuck and attempt not in self._culprits:
                     _log.error("attempt.stuck", job_id=str(attempt.id), attempt=attempt.number)
@@ -291,7 +235,9 @@ class WorkerProcess:
         while True:
             with contextlib.suppress(RedisError, OSError):
                 if self.lease.fresh():
-                    text = f"running={len(self._running)} started={self.started} unconfirmed={self.flush.unconfirmed}"
+                    text = (
+                        f"running={len(self.room.running)} started={self.started} unconfirmed={self.flush.unconfirmed}"
+                    )
                     await redis.set(key, text, px=int(self.settings.heartbeat * 3000))
             await asyncio.sleep(self.settings.heartbeat)
 
@@ -299,10 +245,10 @@ class WorkerProcess:
 
     def _begin_ending(self, why: Why) -> None:
         if self._why is None or why is Why.LOST:
-            _log.info("worker.ending", why=str(why), running=len(self._running))
+            _log.info("worker.ending", why=str(why), running=len(self.room.running))
             self._why = why
         self._ending.set()
-        self._slot_freed.set()
+        self.room.changed.set()
         if why is Why.LOST:
             self._hurry.set()
 
@@ -319,26 +265,22 @@ class WorkerProcess:
                     await self.flush.settle()
             self.lease.left = True
             await ending.last_act(database.link, self.id, self.held, self._culprits)
-        if self._running:
+        if self.room.running:
             self.children.kill_all()
             ending.leave(again=self._why is not Why.DRAIN, supervised=self.settings.supervised)
 
     async def _let_run(self, seconds: float) -> None:
         """Waits for what runs, culprits excepted, up to `seconds` or until told to hurry."""
         deadline = time.monotonic() + seconds
-        while self._running - self._culprits and not self._hurry.is_set() and time.monotonic() < deadline:
-            self._slot_freed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._slot_freed.wait(), min(0.1, max(0.0, deadline - time.monotonic())))
+        while self.room.running - self._culprits and not self._hurry.is_set() and time.monotonic() < deadline:
+            await self.room.wait(min(0.1, max(0.0, deadline - time.monotonic())))
 
     async def _stop_running(self, reason: Stop, seconds: float) -> None:
-        for attempt in list(self._running):
+        for attempt in list(self.room.running):
             attempt.stop(reason)
         deadline = time.monotonic() + seconds
-        while self._running - self._culprits and time.monotonic() < deadline:
-            self._slot_freed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._slot_freed.wait(), 0.05)
+        while self.room.running - self._culprits and time.monotonic() < deadline:
+            await self.room.wait(0.05)
 
     # -- who asks ----------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ _CALL_SECONDS = 0.1
 """How long one pipeline may take; submits are not to pile up behind a frozen Redis."""
 _OPEN_SECONDS = 1.0
 """How long the breaker stays open after a failure."""
+_STOP_SECONDS = 1.0
+"""How long each step of stopping may take; what is not published then is found in PostgreSQL."""
 _BACKLOG = 20_000
 """Hints kept while a call is under way; the rest is dropped."""
 _BATCH = 2_000
@@ -37,6 +39,7 @@ class Publisher:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed_until = 0.0
+        self._stopping = False
         self.dropped = 0
         """Hints given up since the start."""
 
@@ -51,18 +54,21 @@ class Publisher:
 
     async def stop(self) -> None:
         """Publishes what is left, if that is quick, and closes the connection."""
+        self._stopping = True
+        self._news.set()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        if self._waiting or self._final:
-            await self._publish()
-        with contextlib.suppress(RedisError, OSError):
-            await self._redis.aclose()
+            # Told first and cancelled after: redis-py can lose a cancellation while it connects.
+            for _ in range(2):
+                await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
+                self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._redis.aclose()
 
     def offer(self, hints: Sequence[Hint]) -> None:
         """Publishes soon, or drops."""
-        if not self.healthy or len(self._waiting) + len(hints) > _BACKLOG:
+        if self._stopping or not self.healthy or len(self._waiting) + len(hints) > _BACKLOG:
             self.dropped += len(hints)
             return
         self._waiting.extend(hints)
@@ -75,7 +81,7 @@ class Publisher:
             self._news.set()
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping or self._waiting or self._final:
             await self._news.wait()
             self._news.clear()
             while self._waiting or self._final:

@@ -21,6 +21,7 @@ from db import attempts
 from db.attempts import Claimed, Verdict
 from db.engine import Link
 from db.lifecycle import CLAIMABLE
+from workers.cancelling import cancel_and_wait
 from workers.hints import Hint, Hints, queue_name
 from workers.lease import Lease
 from workers.publisher import Publisher
@@ -170,9 +171,7 @@ class Taker:
 
     async def stop(self) -> None:
         """Ends what this owns."""
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
+        await cancel_and_wait(self._probe)
 
     # -- by hint -----------------------------------------------------------------------------------------------------
 

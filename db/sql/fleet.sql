@@ -1,4 +1,5 @@
 -- How many workers are live, and who leads.
+-- index: none; `workers` is short
 SELECT
     (
         SELECT CAST(count(*) AS integer)

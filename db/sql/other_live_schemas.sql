@@ -1,4 +1,5 @@
 -- The payload schemas of a task that living workers have and the asking one has not. Reads only.
+-- index: tasks_pkey
 SELECT DISTINCT t.schema_hash, t.payload_schema
 FROM errander.workers w
 JOIN errander.tasks t ON t.name = CAST(:task AS text) AND t.schema_hash = w.tasks ->> CAST(:task AS text)

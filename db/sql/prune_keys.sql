@@ -1,17 +1,25 @@
 -- Releases idempotency keys whose jobs have all been final (or gone) for the retention; asks again later for the rest.
+-- guard: check_after on the locked row
 -- locks: idempotency_keys by primary key order, SKIP LOCKED
--- index: idempotency_keys_check, jobs_pkey
-WITH due AS MATERIALIZED (
+-- index: idempotency_keys_check, idempotency_keys_pkey, jobs_pkey
+WITH late AS MATERIALIZED (
+    -- by its own index first: in the order of the locks, a look that finds little would read every key there is
+    SELECT k.tenant, k.route, k.key
+    FROM errander.idempotency_keys k
+    WHERE k.check_after <= now()
+    ORDER BY k.check_after
+    LIMIT CAST(:n AS int)
+), due AS MATERIALIZED (
     SELECT k.tenant, k.route, k.key,
            NOT EXISTS (
                SELECT FROM errander.jobs j
                WHERE j.id = ANY(k.job_ids)
                  AND (j.finished_at IS NULL OR j.finished_at > now() - make_interval(secs => CAST(:seconds AS float8)))
            ) AS over
-    FROM errander.idempotency_keys k
+    FROM late l
+    JOIN errander.idempotency_keys k ON k.tenant = l.tenant AND k.route = l.route AND k.key = l.key
     WHERE k.check_after <= now()
     ORDER BY k.tenant, k.route, k.key
-    LIMIT CAST(:n AS int)
     FOR UPDATE OF k SKIP LOCKED
 ), kept AS (
     UPDATE errander.idempotency_keys k

@@ -1,6 +1,6 @@
 -- Deletes the rows of workers that died long ago and under which nothing runs.
 -- locks: workers in id order, SKIP LOCKED
--- index: workers_pkey, running_worker
+-- index: workers_pkey or none, running_worker
 WITH old AS MATERIALIZED (
     SELECT w.id FROM errander.workers w
     WHERE w.dead_at < now() - make_interval(secs => CAST(:seconds AS float8))

@@ -6,7 +6,7 @@
 -- guard: a worker is marked only if its beat is still the one that was observed; jobs by status, that worker and the
 --        attempt of its lease
 -- locks: workers in id order; then jobs in id order, SKIP LOCKED; then running, ready
--- index: workers_pkey, running_worker, jobs_pkey
+-- index: workers_pkey, jobs_pkey, history_job; `running` is read whole, which is as short as the fleet's slots are few
 WITH observed AS MATERIALIZED (
     SELECT w.id
     FROM unnest(CAST(:silent AS uuid[]), CAST(:beats AS timestamptz[])) AS s(id, beat)

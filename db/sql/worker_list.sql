@@ -1,4 +1,5 @@
 -- Living workers, or one of them by id; `running` is counted from the leases.
+-- index: workers_pkey or none, running_worker
 SELECT w.id, w.pool, w.priorities, w.tasks, w.host, w.pid, w.version, w.slots, w.started_at, w.beat_at,
        w.drain_requested_at, w.metrics_port, w.info,
        (SELECT count(*) FROM errander.running r WHERE r.worker_id = w.id)::int AS running

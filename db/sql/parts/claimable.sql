@@ -3,5 +3,6 @@
     AND (r.expires_at IS NULL OR r.expires_at > now())
     AND r.pool = CAST(:pool AS text)
     AND r.task = ANY(CAST(:tasks AS text[]))
-    AND NOT EXISTS (SELECT FROM errander.queue_pauses q WHERE q.pool = r.pool AND q.priority = r.priority)
-    AND NOT EXISTS (SELECT FROM errander.task_pauses t WHERE t.task = r.task)
+    -- NOT IN, not NOT EXISTS: that becomes an anti-join, which is not judged anew on a row that was locked
+    AND (r.pool, r.priority) NOT IN (SELECT q.pool, q.priority FROM errander.queue_pauses q)
+    AND r.task NOT IN (SELECT t.task FROM errander.task_pauses t)
