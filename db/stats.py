@@ -91,9 +91,9 @@ async def counts(link: Link, tenant: str) -> Counts:
         for row in await link.fetch("status_counts", tenant=tenant):
             jobs[JobStatus(row["status"])] = row["jobs"]
         return Counts(jobs, estimated=False)
-    row = await link.row("status_estimates", tenant=tenant)
-    if row is not None:
-        jobs |= _estimates(row["jobs"], row["ready"], row["running"], row["failed"], json.loads(row["shares"]))
+    seen = await link.row("status_estimates", tenant=tenant)
+    if seen is not None:
+        jobs |= _estimates(seen["jobs"], seen["ready"], seen["running"], seen["failed"], json.loads(seen["shares"]))
     return Counts(jobs, estimated=True)
 
 

@@ -22,7 +22,8 @@ def postgres_dsn(url: str) -> str:
         raise SettingsError(
             f"DATABASE_URL must begin with postgresql:// (it begins with {parts.scheme or 'nothing'}://)"
         )
-    return urlunsplit(parts._replace(scheme="postgresql"))
+    # not put together again from its parts: that drops the empty host of `postgresql:///name`
+    return "postgresql" + url.strip()[len(parts.scheme) :]
 
 
 def masked(url: str) -> str:

@@ -110,9 +110,11 @@ class Catalogue:
             await self._read(time.monotonic())
         return self._entries
 
-    async def find(self, name: str) -> Entry | None:
-        """The entry of a task; the database is asked at once for one that is not known."""
-        asked = time.monotonic()
+    async def find(self, name: str, *, since: float | None = None) -> Entry | None:
+        """The entry of a task. For one that is not known the database is asked at once, unless it was asked after
+        `since` (`time.monotonic()`): a batch of many unknown names asks once.
+        """
+        asked = time.monotonic() if since is None else since
         found = (await self.entries()).get(name)
         if found is None and self._read_at < asked:
             await self._read(asked)

@@ -7,7 +7,7 @@ are refused. Integers of any permitted size stay exact.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from service.problems import FieldError, Problem, invalid, invalid_field
@@ -85,16 +85,14 @@ def _too_deep() -> Problem:
 
 
 def _depth_exceeded(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [part for whole in level if isinstance(whole, dict | list) for part in _parts(whole)]
-        if not level:
-            return False
-    return any(isinstance(part, dict | list) for part in level) or bool(level)
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        level = [part for whole in level for part in _parts(whole) if isinstance(part, dict | list)]
+    return bool(level)
 
 
-def _parts(whole: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(whole.values()) if isinstance(whole, dict) else whole
+def _parts(whole: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return whole.values() if isinstance(whole, dict) else whole
 
 
 def unstorable(value: Any, pointer: str = "") -> Iterator[FieldError]:

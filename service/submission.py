@@ -3,6 +3,7 @@
 Precedence: the request, else the task's declaration as announced last, else the defaults here.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,11 +73,12 @@ class UnknownTask:
 
 
 class Resolver:
-    """Turns bodies into jobs; asks the catalogue, and nothing else."""
+    """Turns the bodies of one request into jobs; asks the catalogue, and nothing else."""
 
     def __init__(self, catalogue: Catalogue, *, max_crashes: int) -> None:
         self._catalogue = catalogue
         self._max_crashes = max_crashes
+        self._since = time.monotonic()
 
     async def submission(
         self, sent: Mapping[str, Any], *, key: str | None = None, item: bool = False, prefix: str = ""
@@ -88,7 +90,7 @@ class Resolver:
         if isinstance(body, list):
             return not_yet + body
         errors = not_yet + contradictions(body.run_at, body.delay, body.expires_at, body.expires_in, prefix)
-        entry = await self._catalogue.find(body.task)
+        entry = await self._catalogue.find(body.task, since=self._since)
         if entry is None:
             return errors or UnknownTask(body.task)
         errors += [FieldError(prefix + error.pointer, error.detail, error.code) for error in entry.errors(body.payload)]

@@ -46,6 +46,7 @@ class Waiting:
     def release(self) -> None:
         """Lets everybody go who waits now or later, with whatever is known: the process is about to end."""
         self.stopping = True
+        self._somebody.set()
         for events in self._waiters.values():
             for event in events:
                 event.set()
@@ -78,20 +79,22 @@ class Waiting:
             events.discard(event)
             if not events:
                 del self._waiters[job_id]
-            if not self._waiters:
+            if not self._waiters and not self.stopping:
                 self._somebody.clear()
 
     def _over(self, job_id: UUID) -> None:
         for event in self._waiters.get(job_id, ()):
             event.set()
 
+    # The loops ask for `stopping` too, because the client of Redis can lose a cancellation while it connects.
+
     async def _listen(self) -> None:
-        while True:
+        while not self.stopping:
             await self._somebody.wait()
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(FINAL_CHANNEL)
-                    while True:
+                    while not self.stopping:
                         message = await channel.get_message(timeout=POLL_SECONDS)
                         if message is not None:
                             self._heard(message["data"])
@@ -107,7 +110,7 @@ class Waiting:
                 self._over(UUID(text))
 
     async def _ask(self) -> None:
-        while True:
+        while not self.stopping:
             await self._somebody.wait()
             await asyncio.sleep(POLL_SECONDS)
             ids = list(self._waiters)

@@ -272,7 +272,8 @@ class Control:
         while True:
             if not await self._try("beats", look):
                 self._silent = []
-            await asyncio.sleep(settings.reaper)
+            # Looks further apart than two beats observe nothing, so a slow reaper must not make them so.
+            await asyncio.sleep(min(settings.reaper, settings.heartbeat))
 
     async def _keep_leading(self, leader: Leader) -> None:
         while True:

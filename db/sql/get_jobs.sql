@@ -1,3 +1,4 @@
+-- Those of some jobs that a tenant has, whole.
 -- index: jobs_pkey
 SELECT
 -- @include job_columns

@@ -1,3 +1,4 @@
+-- What was announced under some names and hashes.
 -- index: tasks_pkey
 SELECT t.name, t.schema_hash, t.payload_schema, t.result_schema, t.defaults
 FROM errander.tasks t

@@ -180,7 +180,7 @@ async def _submissions(services: Services, items: Sequence[Mapping[str, Any]]) -
         if isinstance(one, Submission):
             found.append(one)
         elif isinstance(one, UnknownTask):
-            errors.append(FieldError(f"/jobs/{position}/task", resolver.unknown_task(one.name).detail, "unknown-task"))
+            errors.append(FieldError(f"/jobs/{position}/task", f"no task {one.name!r} is known", "unknown-task"))
         else:
             errors += one
         if position % 500 == 499:

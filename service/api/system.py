@@ -17,6 +17,7 @@ from service.api.documents import ReadyDocument, VersionDocument
 from service.openapi import build, operation
 from service.problems import CODES, not_found
 from service.representation import json_response
+from service.requests import refuse_unknown
 from service.services import services_of
 from service.version import API_VERSION, server_version
 
@@ -96,8 +97,9 @@ async def _check_redis(request: Request) -> str:
     summary="The version of this server",
     responses={200: {"model": VersionDocument}},
 )
-async def version() -> Response:
+async def version(request: Request) -> Response:
     """The server's version, and that of the API."""
+    refuse_unknown(request)
     return json_response({"version": server_version(), "api": API_VERSION})
 
 

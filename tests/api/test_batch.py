@@ -1,0 +1,92 @@
+"""`POST /v1/jobs/batch`: one transaction, all or nothing."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from db import tasks
+from db.engine import Link
+from tests.api.problems import pointers, problem
+from tests.fixtures.jobs import JobBook
+
+
+async def batch(api: httpx.AsyncClient, *jobs: Any) -> httpx.Response:
+    return await api.post("/v1/jobs/batch", json={"jobs": list(jobs)})
+
+
+async def count(book: JobBook) -> int:
+    return int(await book.execute("SELECT count(*) FROM errander.jobs"))
+
+
+async def test_jobs_are_answered_in_the_order_they_were_sent(api: httpx.AsyncClient) -> None:
+    answer = await batch(api, *({"task": "demo.echo", "payload": {"n": n}} for n in range(50)))
+    assert answer.status_code == 202
+    found = answer.json()["jobs"]
+    assert all(set(job) == {"id", "status", "replayed"} and not job["replayed"] for job in found)
+    payloads = [(await api.get(f"/v1/jobs/{job['id']}")).json()["payload"]["n"] for job in found[::10]]
+    assert payloads == [0, 10, 20, 30, 40]
+
+
+async def test_ten_thousand_jobs_are_one_batch(api: httpx.AsyncClient, book: JobBook) -> None:
+    answer = await batch(api, *({"task": "demo.echo", "payload": {"n": n}} for n in range(10_000)))
+    assert answer.status_code == 202
+    assert len({job["id"] for job in answer.json()["jobs"]}) == 10_000
+    assert await count(book) == 10_000
+    assert await book.execute("SELECT count(*) FROM errander.ready") == 10_000
+
+
+async def test_one_bad_item_refuses_all_and_every_bad_item_is_named(api: httpx.AsyncClient, book: JobBook) -> None:
+    good = {"task": "demo.echo"}
+    answer = await batch(
+        api, good, {"task": "demo.sleep", "payload": {"seconds": "x"}}, good, {"task": "nobody"}, {"taks": 1}, 7
+    )
+    # an item that is no object makes the body wrong before its items are looked at
+    assert pointers(answer) == {"/jobs/5": "dict-type"}
+    answer = await batch(
+        api, good, {"task": "demo.sleep", "payload": {"seconds": "x"}}, good, {"task": "nobody"}, {"taks": 1}
+    )
+    assert pointers(answer) == {
+        "/jobs/1/payload/seconds": "type",
+        "/jobs/3/task": "unknown-task",
+        "/jobs/4/task": "required",
+        "/jobs/4/taks": "unknown-field",
+    }
+    assert await count(book) == 0
+
+
+async def test_at_most_a_hundred_errors_are_listed(api: httpx.AsyncClient) -> None:
+    answer = await batch(api, *({"task": "nobody"} for _ in range(150)))
+    found = problem(answer, "validation-failed", 422)
+    assert len(found["errors"]) == 100
+    assert "149 more" in found["detail"]
+
+
+async def test_an_empty_or_overlong_batch_is_refused(api: httpx.AsyncClient) -> None:
+    assert pointers(await batch(api)) == {"/jobs": "too-short"}
+    assert pointers(await batch(api, *([{"task": "demo.echo"}] * 10_001))) == {"/jobs": "too-long"}
+
+
+async def test_a_batch_may_be_larger_than_a_single_body_but_not_without_bound(api: httpx.AsyncClient) -> None:
+    big = {"task": "demo.echo", "payload": {"text": "x" * 700_000}}
+    assert (await batch(api, big, big)).status_code == 202
+    body = json.dumps({"jobs": [big] * 50})
+    answer = await api.post("/v1/jobs/batch", content=body, headers={"content-type": "application/json"})
+    problem(answer, "payload-too-large", 413)
+
+
+async def test_a_batch_of_many_unknown_tasks_asks_the_catalogue_once(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    real = tasks.catalogue
+
+    async def counted(link: Link, lease: float) -> list[tasks.Known]:
+        nonlocal asked
+        asked += 1
+        return await real(link, lease)
+
+    monkeypatch.setattr(tasks, "catalogue", counted)
+    problem(await batch(api, *({"task": f"nobody-{n}"} for n in range(2_000))), "validation-failed", 422)
+    assert asked <= 2
