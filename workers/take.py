@@ -33,6 +33,8 @@ LOCKED_SECONDS = 1.0
 """How far ahead an id goes back whose row was locked, or whose task another worker has."""
 PROBE_SECONDS = 0.5
 """How often Redis is asked whether it is back."""
+RENEW_SECONDS = 0.5
+"""How often the mark of a deep backlog is renewed: it lasts four times as long."""
 DEEP_FROM = 32
 """A full head claim of at least this many says that the backlog is deep; a smaller one says little."""
 
@@ -81,6 +83,7 @@ class Taker:
         self._queues = {priority: queue_name(served.pool, priority) for priority in served.priorities}
         self._shares = Shares()
         self._next_head = dict.fromkeys(served.priorities, 0.0)
+        self._marked = dict.fromkeys(served.priorities, 0.0)
         self._next_hint: float | None = None
         self._probe: asyncio.Task[None] | None = None
         self.redis_away = False
@@ -92,14 +95,9 @@ class Taker:
     async def take(self, slots: int) -> int:
         """Claims up to `slots` jobs; the number won. Raises DatabaseError."""
         now = time.monotonic()
-        due = await self._peek(slots)
-        heads = {
-            priority
-            for priority, count in due.items()
-            # a queue of which nothing is known by hint is asked when its time has come, and so is every other
-            if self._next_head[priority] <= now
-        }
-        by_head = [priority for priority in self._served.priorities if priority in heads]
+        by_head = [priority for priority in self._served.priorities if self._next_head[priority] <= now]
+        heads = frozenset(by_head)
+        due = await self._peek([priority for priority in self._served.priorities if priority not in heads], slots)
         if len(self._queues) > 1 and by_head:
             due |= await attempts.due_by_head(
                 self._link, slots, pool=self._served.pool, priorities=by_head, tasks=self._served.tasks
@@ -132,20 +130,20 @@ class Taker:
             until = min(until, self._next_hint)
         return max(0.0, until - now)
 
-    async def _peek(self, slots: int) -> dict[str, int]:
+    async def _peek(self, priorities: Sequence[str], slots: int) -> dict[str, int]:
         """Priority → how much is due by hint; -1 where that queue is deep, or nothing can be known."""
         if self.redis_away:
             self._probe_soon()
-            return dict.fromkeys(self._queues, -1)
-        if len(self._queues) == 1:
-            return dict.fromkeys(self._queues, slots)  # the take itself will tell
+            return dict.fromkeys(priorities, -1)
+        if len(self._queues) == 1 or not priorities:
+            return dict.fromkeys(priorities, slots)  # the take itself will tell
         try:
-            peeked = await self._hints.peek(list(self._queues.values()), slots)
+            peeked = await self._hints.peek([self._queues[priority] for priority in priorities], slots)
         except (RedisError, OSError) as error:
             self._redis_failed(error)
-            return dict.fromkeys(self._queues, -1)
+            return dict.fromkeys(priorities, -1)
         self._note_next_hint(peeked.next_in)
-        return {priority: peeked.due[queue] for priority, queue in self._queues.items()}
+        return {priority: peeked.due[self._queues[priority]] for priority in priorities}
 
     def _note_next_hint(self, next_in: float | None) -> None:
         self._next_hint = None if next_in is None else time.monotonic() + next_in
@@ -154,6 +152,7 @@ class Taker:
         if not self.redis_away:
             _log.warning("take.redis_away", error=repr(error), hint="claiming from PostgreSQL alone")
         self.redis_away = True
+        self._next_hint = None
 
     def _probe_soon(self) -> None:
         """Asks beside the takes whether Redis is back, so that none of them waits for its timeout."""
@@ -280,8 +279,10 @@ class Taker:
         return extra
 
     async def _mark_deep(self, priority: str) -> None:
-        if self.redis_away:
+        now = time.monotonic()
+        if self.redis_away or now < self._marked[priority] + RENEW_SECONDS:
             return
+        self._marked[priority] = now
         try:
             await self._hints.mark_deep(self._queues[priority], self._served.tasks_hash)
         except (RedisError, OSError) as error:
@@ -290,6 +291,7 @@ class Taker:
     async def _clear_deep(self, priority: str) -> bool:
         if self.redis_away:
             return False
+        self._marked[priority] = 0.0
         try:
             return await self._hints.clear_deep(self._queues[priority], self._served.tasks_hash)
         except (RedisError, OSError) as error:
