@@ -91,20 +91,25 @@ def _escaped(token: str) -> str:
 
 
 async def submit(
-    link: Link, tenant: str, route: str, *, jobs: Sequence[NewJob], contents: Sequence[Mapping[str, str]], hours: float
+    link: Link,
+    tenant: str | Sequence[str],
+    route: str,
+    *,
+    jobs: Sequence[NewJob],
+    contents: Sequence[Mapping[str, str]],
+    hours: float,
 ) -> list[Accepted]:
     """Wins the keys of `jobs` and inserts those whose key was won, in one statement that commits by itself.
 
-    Raises Locked if another submit holds one of the keys uncommitted for longer than `PATIENCE`.
+    `tenant` owns all of them, or is one tenant for each; of two jobs with one key the smaller id wins. Raises Locked if another submit holds one of the keys uncommitted for longer than `PATIENCE`.
     """
     rows = await link.fetch(
         "submit_keyed",
-        tenant=tenant,
         route=route,
         patience=PATIENCE,
         hours=hours,
         contents=[json.dumps(content) for content in contents],
-        **arrays(jobs),
+        **arrays(tenant, jobs),
     )
     return [accepted(row) for row in rows]
 

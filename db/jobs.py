@@ -80,9 +80,10 @@ class Change:
     queued: tuple[Queued, ...] = ()
 
 
-def arrays(jobs: Sequence[NewJob]) -> dict[str, Any]:
-    """The binds of `parts/given_jobs.sql`."""
+def arrays(tenant: str | Sequence[str], jobs: Sequence[NewJob]) -> dict[str, Any]:
+    """The binds of `parts/given_jobs.sql`. `tenant` owns all of `jobs`, or is one tenant for each."""
     return {
+        "tenants": [tenant] * len(jobs) if isinstance(tenant, str) else list(tenant),
         "ids": [job.id for job in jobs],
         "tasks": [job.task for job in jobs],
         "pools": [job.pool for job in jobs],
@@ -107,12 +108,12 @@ def accepted(row: Any) -> Accepted:
     return Accepted(row["id"], row["run_at"], row["created_at"], row["expires_at"], row["due_in"])
 
 
-async def insert(link: Link, tenant: str, jobs: Sequence[NewJob]) -> list[Accepted]:
+async def insert(link: Link, tenant: str | Sequence[str], jobs: Sequence[NewJob]) -> list[Accepted]:
     """Submits `jobs` in one statement; ids that are there already are left out of the answer.
 
-    Raises BadRow if one of them cannot be stored; then none is.
+    `tenant` owns all of them, or is one tenant for each. Raises BadRow if one of them cannot be stored; then none is.
     """
-    return [accepted(row) for row in await link.fetch("insert_jobs", tenant=tenant, **arrays(jobs))]
+    return [accepted(row) for row in await link.fetch("insert_jobs", **arrays(tenant, jobs))]
 
 
 async def bad_rows(database: Database, tenant: str, jobs: Sequence[NewJob], limit: int = 100) -> dict[UUID, str]:

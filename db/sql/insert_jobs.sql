@@ -11,8 +11,8 @@ inserted AS (
         created_at, expires_at, tags, metadata, idempotency_key
     )
     SELECT
-        g.id, CAST(:tenant AS text), g.task, g.pool, g.priority, 'PENDING', g.payload, g.max_attempts, g.max_crashes,
-        g.timeout, g.backoff, g.run_at, now(), g.expires_at, g.tags, g.metadata, g.idempotency_key
+        g.id, g.tenant, g.task, g.pool, g.priority, 'PENDING', g.payload, g.max_attempts, g.max_crashes, g.timeout,
+        g.backoff, g.run_at, now(), g.expires_at, g.tags, g.metadata, g.idempotency_key
     FROM given g
     ORDER BY g.id
     ON CONFLICT (id) DO NOTHING

@@ -1,0 +1,119 @@
+"""Settings of a worker: where they come from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from db.lifecycle import Priority
+from workers.settings import WorkerSettings
+
+NEEDED = {"DATABASE_URL": "postgresql://u:secret@h/d", "REDIS_URL": "redis://h"}
+
+
+@pytest.fixture(autouse=True)
+def addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two that have no default."""
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    settings = WorkerSettings()
+    assert (settings.pool, settings.slots, settings.threads, settings.max_jobs) == ("default", 100, 32, None)
+    assert (settings.lease, settings.heartbeat, settings.reaper, settings.leader) == (30, 5, 5, 10)
+    assert (settings.head, settings.hint_window, settings.hint_horizon) == (1, 5000, 60)
+    assert (settings.drain, settings.stuck) == (25, 10)
+    assert settings.priorities == tuple(Priority)
+    assert settings.builtin_tasks == ("http", "email")
+    assert settings.db_schema == "errander"
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRANDER_TASKS", " a.b , c.d,")
+    monkeypatch.setenv("ERRANDER_PRIORITIES", "low, high")
+    settings = WorkerSettings()
+    assert settings.tasks == ("a.b", "c.d")
+    assert settings.priorities == (Priority.LOW, Priority.HIGH)
+
+
+@pytest.mark.parametrize(("lease", "heartbeat", "taken"), [("20", "5", True), ("19.9", "5", False), ("30", "8", False)])
+def test_a_lease_below_four_beats_is_refused(
+    monkeypatch: pytest.MonkeyPatch, lease: str, heartbeat: str, taken: bool
+) -> None:
+    monkeypatch.setenv("ERRANDER_LEASE_SECONDS", lease)
+    monkeypatch.setenv("ERRANDER_HEARTBEAT_SECONDS", heartbeat)
+    if taken:
+        assert WorkerSettings().lease == float(lease)
+    else:
+        with pytest.raises(ValidationError, match="at least 4 times"):
+            WorkerSettings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ERRANDER_POOL", "Not A Pool"),
+        ("ERRANDER_PRIORITIES", "urgent"),
+        ("ERRANDER_PRIORITIES", ","),
+        ("ERRANDER_SLOTS", "-1"),
+        ("ERRANDER_THREADS", "0"),
+        ("ERRANDER_LEASE_SECONDS", "0"),
+        ("ERRANDER_METRICS_PORT", "70000"),
+        ("ERRANDER_MIGRATE", "never"),
+        ("ERRANDER_LOG_FORMAT", "xml"),
+        ("ERRANDER_DB_SCHEMA", "Bad-Name"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        WorkerSettings()
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRANDER_SLOTS", "many")
+    monkeypatch.setenv("ERRANDER_POOL", "!")
+    monkeypatch.delenv("REDIS_URL")
+    with pytest.raises(ValidationError) as refused:
+        WorkerSettings()
+    assert {str(error["loc"][0]) for error in refused.value.errors()} == {
+        "ERRANDER_SLOTS",
+        "ERRANDER_POOL",
+        "REDIS_URL",
+    }
+
+
+def test_every_name_can_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    for name, value in {"DATABASE_URL": "postgresql://u:from-file@h/d", "ERRANDER_SLOTS": "7"}.items():
+        path = tmp_path / name
+        path.write_text(f"{value}\n")
+        monkeypatch.setenv(f"{name}_FILE", str(path))
+    settings = WorkerSettings()
+    assert settings.database_url.get_secret_value() == "postgresql://u:from-file@h/d"
+    assert settings.slots == 7
+
+
+def test_a_plain_name_goes_before_its_file_and_an_empty_one_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "slots"
+    path.write_text("7")
+    monkeypatch.setenv("ERRANDER_SLOTS_FILE", str(path))
+    monkeypatch.setenv("ERRANDER_SLOTS", "9")
+    assert WorkerSettings().slots == 9
+    monkeypatch.setenv("ERRANDER_SLOTS", "")
+    assert WorkerSettings().slots == 7
+
+
+def test_other_programs_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEBODY_ELSES_FILE", "/nowhere/at/all")
+    assert WorkerSettings().slots == 100
+
+
+def test_settings_cannot_be_changed_and_show_no_secret() -> None:
+    settings = WorkerSettings()
+    with pytest.raises(ValidationError):
+        settings.slots = 5  # type: ignore[misc]  # what it refuses is the point
+    assert "secret" not in repr(settings)

@@ -1,0 +1,114 @@
+"""The two ways to a job: by hint, and by the head of what is due."""
+
+import time
+
+from redis.asyncio import Redis
+
+from tests.faults.ledger import Ledger
+from tests.fixtures.jobs import JobBook, seconds_between
+from tests.workers.conftest import HINTS_ONLY, RunWorker
+from workers.hints import Hint, Hints
+
+QUEUE = "errander:default"
+
+
+async def test_a_job_is_taken_by_its_hint(run_worker: RunWorker, book: JobBook, hints: Hints) -> None:
+    async with run_worker(head=HINTS_ONLY, priorities=("default",)):
+        found = await book.submit("fault.quick")
+        lost = await book.submit("fault.quick")
+        await hints.publish([Hint(found, "default", "default", 0.0)])
+        await book.succeeds(found)
+        assert (await book.get(lost)).status == "PENDING"
+
+
+async def test_a_job_without_a_hint_is_taken_by_head(run_worker: RunWorker, book: JobBook) -> None:
+    async with run_worker():
+        ids = [await book.submit("fault.quick", {"n": n}, priority=p) for n, p in enumerate(("high", "default", "low"))]
+        await book.succeeds(*ids)
+
+
+async def test_a_lone_hint_wakes_an_idle_worker_at_once(run_worker: RunWorker, book: JobBook, hints: Hints) -> None:
+    async with run_worker(head=HINTS_ONLY), run_worker(head=HINTS_ONLY):
+        waits = []
+        for _ in range(15):
+            job_id = await book.submit("fault.quick")
+            await hints.publish([Hint(job_id, "default", "default", 0.0)])
+            (record,) = await book.succeeds(job_id)
+            waits.append(seconds_between(record.created_at, record.started_at))
+    # an idle worker looks by itself once a second, so without the token half of them would wait for longer than 0.5 s
+    assert sorted(waits)[len(waits) // 2] < 0.1, waits
+
+
+async def test_there_is_never_more_than_one_wake_token(book: JobBook, hints: Hints, redis_client: Redis) -> None:
+    for _ in range(5):
+        ids = await book.submit_many("fault.quick", [{}] * 3)
+        await hints.publish([Hint(job_id, "default", "default", 0.0) for job_id in ids])
+    assert await redis_client.llen(f"{QUEUE}:wake") == 1  # type: ignore[misc]  # redis-py types it as both kinds
+
+
+async def test_a_take_that_leaves_due_ids_passes_the_token_on(book: JobBook, hints: Hints, redis_client: Redis) -> None:
+    ids = await book.submit_many("fault.quick", [{}] * 3)
+    await hints.publish([Hint(job_id, "default", "default", 0.0) for job_id in ids])
+    await redis_client.delete(f"{QUEUE}:wake")
+    taken = await hints.take(QUEUE, 2)
+    assert len(taken.ids) == 2
+    assert await redis_client.llen(f"{QUEUE}:wake") == 1  # type: ignore[misc]
+    await redis_client.delete(f"{QUEUE}:wake")
+    assert len((await hints.take(QUEUE, 2)).ids) == 1
+    assert await redis_client.llen(f"{QUEUE}:wake") == 0  # type: ignore[misc]
+
+
+async def test_a_future_hint_starts_its_job_on_time_and_never_early(
+    run_worker: RunWorker, book: JobBook, hints: Hints, ledger: Ledger
+) -> None:
+    async with run_worker(head=HINTS_ONLY):
+        accepted = await book.accept("fault.quick", [{}] * 20, delay=0.7)
+        await hints.publish([Hint(job.id, "default", "default", job.due_in) for job in accepted])
+        records = await book.succeeds(*(job.id for job in accepted))
+    late = [seconds_between(record.run_at, record.started_at) for record in records]
+    assert min(late) >= 0
+    assert max(late) < 0.5
+    by_wall = {line.job: line.wall for line in ledger.starts()}
+    assert all(by_wall[str(record.id)] >= record.run_at.timestamp() for record in records)
+
+
+async def test_a_future_job_without_a_hint_starts_on_time_by_head(run_worker: RunWorker, book: JobBook) -> None:
+    async with run_worker(head=0.5):
+        job_id = await book.submit("fault.quick", delay=1.5)
+        (record,) = await book.succeeds(job_id)
+    assert 0 <= seconds_between(record.run_at, record.started_at) < 0.3
+
+
+async def test_jobs_without_hints_do_not_starve_behind_hints(
+    run_worker: RunWorker, book: JobBook, hints: Hints
+) -> None:
+    async with run_worker(slots=2, head=0.3):
+        forgotten = await book.submit("fault.quick")
+        deadline = time.monotonic() + 10
+        while (await book.get(forgotten)).status != "SUCCESS":
+            assert time.monotonic() < deadline, "newer jobs with hints filled every slot"
+            ids = await book.submit_many("fault.sleep", [{"seconds": 0.02}] * 20)
+            await hints.publish([Hint(job_id, "default", "default", 0.0) for job_id in ids])
+
+
+async def test_a_deep_backlog_is_taken_by_head_and_leaves_no_hints(
+    run_worker: RunWorker, book: JobBook, hints: Hints, redis_client: Redis
+) -> None:
+    ids = await book.submit_many("fault.quick", [{}] * 3000)
+    await hints.publish([Hint(job_id, "default", "default", 0.0) for job_id in ids[:500]])
+    async with run_worker(slots=100):
+        await book.succeeds(*ids, timeout=60)
+        assert await redis_client.zcard(QUEUE) == 0
+        late = await book.submit("fault.quick")  # after the backlog nothing stays marked deep
+        await book.succeeds(late)
+    assert [key async for key in redis_client.scan_iter("arq:job:*")] == []
+
+
+async def test_slots_are_never_exceeded(run_worker: RunWorker, book: JobBook, ledger: Ledger) -> None:
+    async with run_worker(slots=3):
+        await book.succeeds(*await book.submit_many("fault.sleep", [{"seconds": 0.05}] * 20))
+    running = most = 0
+    for line in sorted(ledger.starts() + ledger.ends(), key=lambda line: (line.at, line.what)):
+        running += 1 if line.what == "start" else -1
+        most = max(most, running)
+    assert most == 3
