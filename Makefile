@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_LOCK := tests/benchmarks/requirements.lock
+BENCH_STAMP := $(VENV)/.installed-bench
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
@@ -15,7 +17,7 @@ SUPPORTED := Linux_x86_64 Linux_aarch64 Darwin_arm64
 ISOLATED := env -u DATABASE_URL -u DATABASE_URL_FILE -u REDIS_URL -u REDIS_URL_FILE
 ARGS ?=
 
-.PHONY: help dev test lint format lock compose-test clean
+.PHONY: help dev test bench lint format lock compose-test clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,7 +38,15 @@ dev: $(STAMP) ## run everything on embedded servers (ARGS="--port 8001 ...")
 	@exec $(ISOLATED) $(BIN)/errander dev $(ARGS)
 
 test: $(STAMP) ## the whole test suite, embedded servers included (ARGS="tests/unit -k ...")
-	@$(ISOLATED) $(BIN)/python -m pytest $(ARGS)
+	@$(ISOLATED) $(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
+
+$(BENCH_STAMP): $(BENCH_LOCK) $(STAMP)
+	@echo "errander: installing what the benchmarks need into $(VENV) ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BENCH_LOCK)
+	@touch $@
+
+bench: $(BENCH_STAMP) ## measure everything that docs/performance.md lists (ARGS="--quick", "--only drain,pickup", ...)
+	@exec $(ISOLATED) $(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -50,11 +60,12 @@ format: $(STAMP) ## let ruff format and fix
 	$(BIN)/ruff format --quiet .
 
 lock: ## resolve requirements.lock and deploy/*.lock anew (needs uv)
-	uv pip compile pyproject.toml service/sdk/pyproject.toml --all-extras --universal --python-version 3.11 \
+	uv pip compile pyproject.toml service/sdk/pyproject.toml --extra dev --extra test --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o requirements.lock
 	uv pip compile pyproject.toml service/sdk/pyproject.toml --universal --python-version 3.11 -c requirements.lock \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o deploy/requirements.lock
-
+	uv pip compile pyproject.toml --extra bench --universal --python-version 3.11 -c requirements.lock \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o $(BENCH_LOCK)
 	printf 'hatchling\neditables\n' | uv pip compile - --universal --python-version 3.11 -c requirements.lock \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate -q -o deploy/build-requirements.lock
 

@@ -44,8 +44,16 @@ class Link:
     async def fetch(self, name: str, /, **binds: Any) -> list[asyncpg.Record]:
         """Runs `db/sql/<name>.sql`. Raises the errors of `db.errors`."""
         statement = statements.load(name, self.schema)
+        values = statement.values(binds)
         with translated():
-            return await self.executor.fetch(statement.sql, *statement.values(binds), timeout=CLIENT_TIMEOUT)
+            if not isinstance(self.executor, asyncpg.Pool):
+                return await self.executor.fetch(statement.sql, *values, timeout=CLIENT_TIMEOUT)
+            async with self.executor.acquire(timeout=CLIENT_TIMEOUT) as connection:
+                try:
+                    return await connection.fetch(statement.sql, *values, timeout=CLIENT_TIMEOUT)
+                except asyncpg.InternalClientError:
+                    connection.terminate()  # it has lost step with its server, and the pool would lend it again
+                    raise
 
     async def row(self, name: str, /, **binds: Any) -> asyncpg.Record | None:
         """The first row, or None."""

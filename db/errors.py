@@ -68,7 +68,7 @@ def translate(error: BaseException) -> DatabaseError | None:
         return None
     if isinstance(error, asyncpg.DataError):  # refused by the driver before it was sent
         return BadRow(str(error))
-    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):
         return Unavailable(str(error) or type(error).__name__)
     return None
 

@@ -101,7 +101,9 @@ async def submit(
 ) -> list[Accepted]:
     """Wins the keys of `jobs` and inserts those whose key was won, in one statement that commits by itself.
 
-    `tenant` owns all of them, or is one tenant for each; of two jobs with one key the smaller id wins. Raises Locked if another submit holds one of the keys uncommitted for longer than `PATIENCE`.
+    `tenant` owns all of them, or is one tenant for each; of two jobs with one key the one with the smaller id wins it.
+    Raises Locked if another submit holds one of the keys uncommitted for longer than `PATIENCE`, and BadRow if one of
+    the jobs cannot be stored; then none is.
     """
     rows = await link.fetch(
         "submit_keyed",

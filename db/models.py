@@ -121,7 +121,7 @@ class Job(Base):
         ),
         CheckConstraint("timeout > 0", name="timeout"),
         # Room on the page for the next versions of a row: claim and finish are then HOT.
-        {"postgresql_with": {"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.05"}},
+        {"postgresql_with": {"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"}},
     )
 
 

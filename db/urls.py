@@ -5,6 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from db.errors import SettingsError
 
+_PASSWORD = re.compile(r"((?:^|&)password=)[^&]*")
 _SCHEME = re.compile(r"^(postgres|postgresql)(\+asyncpg)?$")
 
 
@@ -29,7 +30,8 @@ def postgres_dsn(url: str) -> str:
 def masked(url: str) -> str:
     """The address without its password, for messages and logs."""
     parts = urlsplit(url)
+    parts = parts._replace(query=_PASSWORD.sub(r"\1***", parts.query))
     if parts.password is None:
-        return url
+        return urlunsplit(parts)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

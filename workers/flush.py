@@ -170,7 +170,7 @@ class Flush:
         _log.error("flush.bad_row", job_id=str(item.attempt.id), attempt=item.attempt.number, error=str(error))
         if isinstance(item.outcome, Failed) and item.outcome.kind is ErrorKind.RESULT and item.outcome.final:
             raise error  # already the plainest row there is
-        plain = Failed(ErrorKind.RESULT, "ResultRefused", "what it ended with cannot be stored", final=True)
+        plain = Failed(ErrorKind.RESULT, "ResultRefused", "what it ended with cannot be stored", final=True, defer=0.0)
         return await self._write_kind(link, Failed, [Item(item.attempt, plain)])
 
     async def _ask(self, link: Link, missing: dict[UUID, Item]) -> list[Item]:

@@ -66,4 +66,10 @@ class WorkerSettings(DatabaseSettings):
                 f"ERRANDER_LEASE_SECONDS ({self.lease:g}) must be at least {LOWEST_LEASE_IN_BEATS} times "
                 f"ERRANDER_HEARTBEAT_SECONDS ({self.heartbeat:g})"
             )
+        if self.reaper >= 2 * self.heartbeat:
+            # Two looks further apart than two beats start every observation anew: nobody would ever be found dead.
+            raise ValueError(
+                f"ERRANDER_REAPER_SECONDS ({self.reaper:g}) must be below twice "
+                f"ERRANDER_HEARTBEAT_SECONDS ({self.heartbeat:g})"
+            )
         return self

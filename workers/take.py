@@ -35,6 +35,8 @@ PROBE_SECONDS = 0.5
 """How often Redis is asked whether it is back."""
 RENEW_SECONDS = 0.5
 """How often the mark of a deep backlog is renewed: it lasts four times as long."""
+MISSED_SECONDS = 0.005
+"""Before the head is claimed again for a job that fell due while it was being claimed."""
 DEEP_FROM = 32
 """A full head claim of at least this many says that the backlog is deep; a smaller one says little."""
 
@@ -274,7 +276,7 @@ class Taker:
             self._link, pool=self._served.pool, priorities=[priority], tasks=self._served.tasks
         )
         if due_in is not None:
-            pause = min(pause, max(0.0, due_in))
+            pause = min(pause, max(MISSED_SECONDS, due_in))
         self._next_head[priority] = time.monotonic() + pause
         return extra
 

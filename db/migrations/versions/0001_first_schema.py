@@ -108,7 +108,7 @@ def upgrade() -> None:
         sa.CheckConstraint("timeout > 0", name=op.f("jobs_timeout")),
         sa.PrimaryKeyConstraint("id", name=op.f("jobs_pkey")),
         schema="errander",
-        postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.05"},
+        postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
     )
     op.create_index(
         "jobs_failed",
