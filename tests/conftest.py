@@ -6,12 +6,17 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import psutil
 import pytest
 
 from tests.fixtures.waiting import eventually
 
 pytest_plugins = ["tests.fixtures.servers"]
+
+# How long an example takes says more about what else runs on the machine than about the code.
+hypothesis.settings.register_profile("errander", deadline=None)
+hypothesis.settings.load_profile("errander")
 
 # Every process started by the tests inherits it, whoever its parent has become.
 _SESSION_MARK = "PYTEST_ERRANDER_SESSION"
