@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,6 +14,11 @@ import pytest
 from tests.fixtures.waiting import eventually
 
 pytest_plugins = ["tests.fixtures.servers"]
+
+# A shell starts what runs in the background with SIGINT ignored, and whoever is started inherits that; the programs
+# under test are to be found as a terminal starts them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about what else runs on the machine than about the code.
 hypothesis.settings.register_profile("errander", deadline=None)

@@ -100,16 +100,16 @@ class Hints:
             arguments += [str(hint.id), int(-(-hint.due_in * 1_000_000 // 1)), encode(hint.id, enqueued_ms=now_ms)]
         if not calls:
             return 0
-        pipeline = self._redis.pipeline(transaction=False)
         script = self._scripts["publish"]
-        for queue, arguments in calls.items():
-            for start in range(0, len(arguments), 3 * _CHUNK):
-                await script(
-                    keys=[queue, f"{queue}:deep", f"{queue}:wake"],
-                    args=[self._window, self._horizon_ms, _EXTRA_MS, *arguments[start : start + 3 * _CHUNK]],
-                    client=pipeline,
-                )
-        return sum(await pipeline.execute())
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for queue, arguments in calls.items():
+                for start in range(0, len(arguments), 3 * _CHUNK):
+                    await script(
+                        keys=[queue, f"{queue}:deep", f"{queue}:wake"],
+                        args=[self._window, self._horizon_ms, _EXTRA_MS, *arguments[start : start + 3 * _CHUNK]],
+                        client=pipeline,
+                    )
+            return sum(await pipeline.execute())
 
     async def peek(self, queues: Sequence[str], n: int) -> Peeked:
         """What is due in `queues`, counted up to `n`."""
