@@ -1,10 +1,14 @@
 """Code that cannot be stopped, and code that holds up the event loop: only the stuck job pays."""
 
+import signal
+
+import httpx
 import pytest
 
 from db.lifecycle import JobStatus
+from service.supervise import free_port
 from tests.faults.ledger import Ledger
-from tests.faults.processes import ARQ, LEASE, SILENCE, Fleet
+from tests.faults.processes import ARQ, ERRANDER, LEASE, SILENCE, Fleet
 from tests.fixtures.jobs import JobBook, errors
 from tests.fixtures.waiting import eventually
 
@@ -33,6 +37,28 @@ async def test_a_thread_that_never_returns_fails_alone_and_the_process_comes_bac
     assert {(record.failures, record.crashes) for record in records} == {(0, 0)}
     assert {row["id"] for row in await book.workers()} == {worker.ids[1]}
     assert len(ledger.starts(stuck)) == 1
+    ledger.check(silence=SILENCE)
+
+
+async def test_the_worker_beside_an_api_comes_back_and_the_api_goes_on(
+    fleet: Fleet, book: JobBook, ledger: Ledger
+) -> None:
+    port = free_port()
+    command = (ERRANDER[0], "api", "--with-worker", "--port", str(port))
+    api = await fleet.start(command=command, auth="off", drain_seconds=1).ready()
+    stuck = await book.submit("fault.never", timeout=1.0, max_attempts=1)
+    neighbours = await book.submit_many("fault.sleep", [{"seconds": 4.0}] * 3)
+    record = await book.becomes(stuck, JobStatus.FAILED)
+    assert [error["kind"] for error in errors(record)] == ["timeout"]
+    await api.ready(times=2)
+    records = await book.succeeds(*neighbours, await book.submit("fault.quick"))
+    assert {(record.failures, record.crashes) for record in records} == {(0, 0)}
+    assert api.alive
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert (await client.get("/healthz")).status_code == 200
+    api.send(signal.SIGTERM)
+    assert await api.ended() in (0, -signal.SIGTERM)  # uvicorn sends itself the signal again once it has shut down
+    assert await book.workers() == []
     ledger.check(silence=SILENCE)
 
 

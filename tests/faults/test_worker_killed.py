@@ -124,13 +124,13 @@ async def test_jobs_of_a_worker_whose_row_is_gone_are_rescued_too(fleet: Fleet, 
     ledger.check(silence=SILENCE)
 
 
-async def test_a_heartbeat_faster_than_the_reaper_still_lets_the_dead_be_found(
+async def test_a_reaper_almost_as_slow_as_two_beats_still_finds_the_dead(
     fleet: Fleet, book: JobBook, ledger: Ledger
 ) -> None:
-    # Looks that lie further apart than two beats start every observation anew.
-    (victim,) = await fleet.ready(heartbeat_seconds=0.3, reaper_seconds=2, lease_seconds=2)
+    # looks that lie further apart than two beats start every observation anew
+    (victim,) = await fleet.ready(heartbeat_seconds=1, reaper_seconds=1.9, lease_seconds=4)
     job_id = await book.submit("fault.sleep", {"seconds": 0.5})
     await eventually(lambda: ledger.starts(job_id))
     victim.kill()
-    await fleet.ready(heartbeat_seconds=0.3, reaper_seconds=2, lease_seconds=2)
+    await fleet.ready(heartbeat_seconds=1, reaper_seconds=1.9, lease_seconds=4)
     await book.succeeds(job_id, timeout=20)

@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, Any] = {
     "builtin_tasks": ("demo",),
     "lease": 6.0,
     "heartbeat": 0.2,
-    "reaper": 0.5,
+    "reaper": 0.3,
     "leader": 2.0,
     "head": 0.3,
     "stuck": 5.0,
