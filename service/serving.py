@@ -1,5 +1,7 @@
 """Running the application under uvicorn: one process, or several on one port."""
 
+import signal
+
 import uvicorn
 
 from service.settings import ApiSettings
@@ -13,7 +15,12 @@ KEEP_ALIVE_SECONDS = 75
 
 
 def serve(settings: ApiSettings, *, host: str, port: int, processes: int) -> None:
-    """Serves until a signal."""
+    """Serves until a signal, and returns: uvicorn raises the signal again when it has stopped, for handlers that were
+    there before it; without one the process would end as if it had been killed.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     uvicorn.run(
         APPLICATION,
         factory=True,

@@ -23,10 +23,10 @@ from db.attempts import Claimed
 from db.lifecycle import CancelledBy, ErrorKind
 from errander import Context, JobInfo, PayloadInvalid, Registry, SyncContext, Task
 from workers import outcomes
+from workers.children import ChildNotStarted, Children
 from workers.outcomes import Cancelled, Failed, GivenBack, Outcome, Succeeded
 
 if TYPE_CHECKING:
-    from workers.children import Children
     from workers.progress import ProgressBoard
 
 _log = structlog.get_logger("errander.attempt")
@@ -50,7 +50,7 @@ class Host(Protocol):
     registry: Registry
     threads: ThreadPoolExecutor
     thread_slots: asyncio.Semaphore
-    children: "Children"
+    children: Children
     progress: "ProgressBoard"
 
     def may_start(self) -> bool:
@@ -173,6 +173,8 @@ class Attempt:
             child = await self._host.children.acquire(isolated=isolated)
         except asyncio.CancelledError:
             return self._stopped_before_start()
+        except ChildNotStarted as error:
+            return GivenBack(outcomes.scrub(str(error), 500), begun=False, delay=UNKNOWN_TASK_SECONDS)
         finally:
             self._cancellable = False
         try:
@@ -228,7 +230,11 @@ class Attempt:
         return self._stopped()
 
     def timed_out(self) -> Failed:
-        """The failure of an attempt whose time is up."""
+        """The failure of an attempt whose time is up, or that took the time of all others."""
+        if time.monotonic() < self.deadline:
+            return Failed(
+                ErrorKind.TIMEOUT, "LoopBlocked", "it blocked the worker's event loop: use `def` or a process"
+            )
         return Failed(ErrorKind.TIMEOUT, "TimeoutError", f"it ran for longer than {self.job.timeout:g} s")
 
     # -- stopping ----------------------------------------------------------------------------------------------------

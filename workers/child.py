@@ -99,6 +99,7 @@ def main() -> None:
     connection = socket.socket(fileno=descriptor)
     load(imports["tasks"], imports["builtin"])
     port = PipePort(connection)
+    port.send({"say": "ready"})
     while True:
         (length,) = _HEADER.unpack(_read(connection, _HEADER.size))
         message = json.loads(_read(connection, length).decode("utf-8", "surrogatepass"))

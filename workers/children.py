@@ -24,6 +24,8 @@ from errander import JobInfo, Task
 from workers.outcomes import Cancelled, Failed, Outcome, Snoozed, Succeeded
 
 ISOLATED_AT_ONCE = 2
+_START_SECONDS = 60.0
+"""How long a child may take to import the tasks."""
 _HEADER = struct.Struct("!I")
 _CLASSES: dict[str, type[Succeeded | Failed | Snoozed | Cancelled]] = {
     "succeeded": Succeeded,
@@ -31,6 +33,10 @@ _CLASSES: dict[str, type[Succeeded | Failed | Snoozed | Cancelled]] = {
     "snoozed": Snoozed,
     "cancelled": Cancelled,
 }
+
+
+class ChildNotStarted(Exception):
+    """A child ended, or took too long, before it could take a job. The job is not to blame."""
 
 
 class ChildPort(Protocol):
@@ -103,6 +109,23 @@ class Child:
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**26)
         return cls(process, reader, writer)
 
+    async def until_ready(self) -> None:
+        """Returns when it has imported the tasks, so that no job pays for that. Raises ChildNotStarted."""
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                message = await self._read()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+            self.kill()
+            await self._process.wait()
+            raise ChildNotStarted(f"a child process did not start ({self.how_it_ended()}): {error!r}") from error
+        if message.get("say") != "ready":
+            raise ChildNotStarted(f"a child process began with {message!r}")
+
+    async def _read(self) -> dict[str, Any]:
+        (length,) = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
+        message: dict[str, Any] = json.loads((await self._reader.readexactly(length)).decode("utf-8", "surrogatepass"))
+        return message
+
     @property
     def alive(self) -> bool:
         """Whether it has not been seen to end."""
@@ -114,8 +137,7 @@ class Child:
             self._writer.write(pack({"task": task.name, "info": info.to_dict(), "payload": payload}))
             await self._writer.drain()
             while True:
-                (length,) = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
-                message = json.loads((await self._reader.readexactly(length)).decode("utf-8", "surrogatepass"))
+                message = await self._read()
                 match message.pop("say"):
                     case "progress":
                         port.progress(message["done"], message["total"], message["message"])
@@ -169,6 +191,7 @@ class Children:
         """A child to run one job in; waits until one may run."""
         slots = self._isolated if isolated else self._slots
         await slots.acquire()
+        child: Child | None = None
         try:
             while not isolated and self._idle:
                 child = self._idle.pop()
@@ -177,8 +200,12 @@ class Children:
                 self._all.discard(child)
             child = await Child.spawn(self._tasks, self._builtin)
             self._all.add(child)
+            await child.until_ready()
         except BaseException:
             slots.release()
+            if child is not None:
+                child.drop()
+                self._all.discard(child)
             raise
         return child
 

@@ -45,6 +45,7 @@ LOST_GRACE_SECONDS = 5.0
 _LEADER_STEP_SECONDS = 1.0
 _WATCH_SECONDS = 0.25
 _RETRY_SECONDS = 0.5
+_STOP_SECONDS = 5.0  # a database that does not answer must not hold up the end of the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Control:
         """Resigns, ends every task of the thread and waits for it."""
         if self._loop is not None and self._over is not None and not self.ended.is_set():
             self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=_STOP_SECONDS)
 
     def _thread_main(self) -> None:
         try:
@@ -159,6 +160,9 @@ class Control:
             if what not in self._failed_calls:
                 self._failed_calls.add(what)
                 _log.warning("control.unavailable", call=what, error=str(error))
+            return False
+        except Exception:  # a fault of ours in one call must end neither the heartbeat nor the loops
+            _log.exception("control.broken_call", call=what)
             return False
         if what in self._failed_calls:
             self._failed_calls.discard(what)

@@ -24,6 +24,7 @@ IDLE_SECONDS = 1.0
 """The longest an idle worker waits for its wake token."""
 _OUTAGE_SECONDS = 0.5  # before PostgreSQL is asked again
 _STALE_SECONDS = 0.05  # before a stale lease is looked at again
+_FROZEN_SECONDS = 0.5  # beyond what it was asked for, after which Redis does not answer any more
 _ABOUT_DUE_SECONDS = 0.002  # a wait this short is not worth a round trip to Redis
 
 
@@ -97,14 +98,15 @@ class Filler:
         token = asyncio.ensure_future(self._token(seconds))
         end = asyncio.ensure_future(told.wait())
         try:
-            await asyncio.wait({token, end}, return_when=asyncio.FIRST_COMPLETED)
-            answered = not token.done() or token.result()
+            patience = seconds + _FROZEN_SECONDS
+            await asyncio.wait({token, end}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            answered = token.result() if token.done() else told.is_set()
         finally:
             for task in (token, end):
                 task.cancel()
             await asyncio.gather(token, end, return_exceptions=True)
         if not answered:
-            await _within(told, seconds)
+            self._taker.note_redis_away("it did not answer while this worker was idle")
 
     async def _token(self, seconds: float) -> bool:
         """Whether Redis answered, with a token or without."""

@@ -113,9 +113,10 @@ class Flush:
                 self._writing = self._next_batch()
             try:
                 locked = await self.write(self._link, self._writing)
-            except DatabaseError as error:
+            except Exception as error:  # whatever it is: outcomes are tried for as long as the process lives
                 if not self.failing:
-                    _log.warning("flush.unavailable", error=str(error), outcomes=self.unconfirmed)
+                    known = isinstance(error, DatabaseError)
+                    _log.warning("flush.unavailable", error=repr(error), outcomes=self.unconfirmed, exc_info=not known)
                 self.failing = True
                 await asyncio.sleep(pause * (0.5 + random.random() / 2))
                 pause = min(pause * 2, _RETRY_SECONDS[1])

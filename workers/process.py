@@ -79,6 +79,7 @@ class WorkerProcess:
         self.room = Room(settings.slots)
         self._culprits: set[Attempt] = set()
         self._why: Why | None = None
+        self._dismissed = False
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -95,7 +96,7 @@ class WorkerProcess:
                 self._database = database
                 if await self._until_schema(database):
                     await self._serve(database)
-        return self._why in (Why.RETIRE, Why.LOST)
+        return self._again
 
     async def _until_schema(self, database: Database) -> bool:
         """Waits for PostgreSQL and for its schema (or migrates it). False if told to end meanwhile."""
@@ -140,6 +141,7 @@ class WorkerProcess:
         filler = Filler(taker, self.room, self.flush, self.lease, waker=waker, wake_keys=wake_keys)
         shared = Shared(self.held, self.lease, self.progress, self.pulse)
         control = Control(self.settings, self._row(), shared, self._orders(asyncio.get_running_loop()))
+        self._control = control
         self.pulse.beat()
         control.start()
         chores = [
@@ -243,7 +245,13 @@ class WorkerProcess:
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _again(self) -> bool:
+        """Whether this process is to run again: not if anybody has told it to leave."""
+        return self._why in (Why.RETIRE, Why.LOST) and not self._dismissed
+
     def _begin_ending(self, why: Why) -> None:
+        self._dismissed = self._dismissed or why is Why.DRAIN
         if self._why is None or why is Why.LOST:
             _log.info("worker.ending", why=str(why), running=len(self.room.running))
             self._why = why
@@ -267,7 +275,8 @@ class WorkerProcess:
             await ending.last_act(database.link, self.id, self.held, self._culprits)
         if self.room.running:
             self.children.kill_all()
-            ending.leave(again=self._why is not Why.DRAIN, supervised=self.settings.supervised)
+            self._control.stop()  # resigns: the fleet need not wait for the end of the term
+            ending.leave(again=self._again, supervised=self.settings.supervised)
 
     async def _let_run(self, seconds: float) -> None:
         """Waits for what runs, culprits excepted, up to `seconds` or until told to hurry."""
@@ -289,10 +298,9 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
 
         def told() -> None:
-            if self._why is None:
-                self._begin_ending(Why.DRAIN)
-            else:
+            if self._dismissed:
                 self._hurry.set()  # a second signal: do not wait for jobs
+            self._begin_ending(Why.DRAIN)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told)

@@ -151,8 +151,12 @@ class Taker:
         self._next_hint = None if next_in is None else time.monotonic() + next_in
 
     def _redis_failed(self, error: Exception) -> None:
+        self.note_redis_away(repr(error))
+
+    def note_redis_away(self, reason: str) -> None:
+        """Redis does not answer: until it does again, everything is claimed by head."""
         if not self.redis_away:
-            _log.warning("take.redis_away", error=repr(error), hint="claiming from PostgreSQL alone")
+            _log.warning("take.redis_away", reason=reason, hint="claiming from PostgreSQL alone")
         self.redis_away = True
         self._next_hint = None
 

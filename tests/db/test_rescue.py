@@ -338,8 +338,13 @@ async def test_a_job_that_ran_and_failed_meanwhile_leaves_no_row_in_the_queue(sc
 
 @pytest.mark.parametrize(
     "backoff",
-    [{}, {"kind": "exponential", "base": 1e300, "factor": 1e5}, {"kind": "linear", "base": 1e300, "jitter": 1.0}],
-    ids=["empty", "beyond any number", "beyond any time"],
+    [
+        {},
+        {"kind": "exponential", "base": 1e300, "factor": 1e5},
+        {"kind": "linear", "base": 1e300, "jitter": 1.0},
+        {"kind": "fixed", "base": "soon", "max": [], "jitter": {}},
+    ],
+    ids=["empty", "beyond any number", "beyond any time", "no numbers"],
 )
 async def test_a_job_whose_backoff_makes_no_sense_does_not_stop_the_rescue_of_others(
     scene: Scene, backoff: dict[str, Any]

@@ -44,6 +44,9 @@ class Leader:
             if self.leads:
                 _log.warning("leader.step_failed", error=str(error))
             self._renew_at = 0.0  # ask again whether it still leads
+        except Exception:  # a fault in one loop must not end leading for good
+            _log.exception("leader.step_broken")
+            self._renew_at = 0.0
 
     async def _renew(self) -> None:
         number = await leader.lead(self._link, self._worker, seconds=self._term)
