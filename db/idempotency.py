@@ -81,9 +81,11 @@ def differing(kept: Mapping[str, Any], sent: Mapping[str, str]) -> list[str]:
     return sorted(pointer for pointer in plain.keys() | sent.keys() if plain.get(pointer) != sent.get(pointer))
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
 def _digest(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=12).hexdigest()
+    return hashlib.blake2b(_canonical(value).encode(), digest_size=12).hexdigest()
 
 
 def _escaped(token: str) -> str:

@@ -1,185 +1,143 @@
-"""Committing single submits, alone or under an idempotency key.
+"""Committing single submits: those that arrive together share a commit.
 
-Each is one transaction. An unkeyed submit is a single statement, so that many of them can share a commit; a keyed
-one never shares, because whoever races for its key waits for that commit.
+Unkeyed and keyed ones never share one with each other. A submit under a key may wait for whoever is storing the same
+key, in another process or in a batch, and strangers must not wait with it: so keyed ones have commits of their own, such
+a wait ends after `db.idempotency.PATIENCE`, and then each of the group is tried alone.
+
+Every id is made before its commit, so a commit whose answer was lost can be sent again: what is there already is found.
 """
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
-from db import history, idempotency, jobs
-from db.engine import Database, Link
-from db.errors import Locked
-from db.idempotency import Held
+from db import idempotency, jobs
+from db.engine import Database
+from db.errors import Locked, Unavailable
 from db.jobs import Accepted, NewJob
-from db.lifecycle import JobStatus
 from db.records import JobRecord
-from db.steady import steady
-from service.problems import Problem
-from service.strict_json import encode
+from db.steady import connection_lost, steady
+from service.group_commit import GroupCommit
+from service.replays import SINGLE, in_flight, kept_answer
 from service.submission import Submission
+from workers.hints import Hint
+from workers.publisher import Publisher
 
-SINGLE = "POST /v1/jobs"
-"""The route that keys of single submits, and of the items of a batch, belong to."""
+Item = tuple[str, Submission]
+"""A tenant, and what it submits."""
+
 ROUNDS = 3
 """A key may be released between losing it and looking who holds it; then it is tried again."""
+KEYED_IN_FLIGHT = 2
+"""While one commit of keyed submits waits for somebody's key, another goes on."""
+ALONE = 4
+"""Submits tried alone at the same time: each may hold a connection for as long as it waits for its key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A submit that was answered: the job as it was accepted, and whether an earlier request made it."""
+class Accepting:
+    """Owned by a process: every single submit goes through it. `hours` is how long keys are held."""
 
-    record: JobRecord
-    replayed: bool
-    due_in: float = 0.0
+    def __init__(self, database: Database, publisher: Publisher, *, hours: float) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._hours = hours
+        self.unkeyed = GroupCommit(self._insert, size=_size)
+        self.keyed = GroupCommit(self._win, size=_size, in_flight=KEYED_IN_FLIGHT)
+        self._alone = asyncio.Semaphore(ALONE)
+        self._turns: dict[tuple[str, str], asyncio.Future[bool]] = {}
 
+    async def accept(self, tenant: str, submission: Submission) -> Accepted:
+        """Submits one job without a key. Raises BadRow, Locked, Unavailable."""
+        accepted = await self.unkeyed.submit((tenant, submission))
+        return accepted or await self._made_before(tenant, submission.job.id)
 
-async def accept(database: Database, tenant: str, job: NewJob) -> Outcome:
-    """Submits one job without a key. Raises BadRow, Locked, Unavailable."""
+    async def accept_keyed(self, tenant: str, submission: Submission) -> Accepted | JobRecord:
+        """Submits one job under its key, or finds the job that the key made, as it was answered then.
 
-    async def step() -> Accepted:
-        rows = await jobs.insert(database.link, tenant, [job])
-        return rows[0] if rows else await _made_before(database.link, tenant, job.id)
+        Raises Problem `idempotency-key-reused` or `idempotency-in-flight`, and the errors of `db.errors`.
+        """
+        for _ in range(ROUNDS):
+            accepted = await self._in_turn(tenant, submission)
+            found = accepted or await kept_answer(self._database, tenant, submission, self._hours)
+            if found is not None:
+                return found
+        raise in_flight()
 
-    accepted = await steady(step, repeatable=True)
-    return Outcome(_as_accepted(tenant, job, accepted), replayed=False, due_in=accepted.due_in)
+    async def stop(self) -> None:
+        """Returns when everything taken is committed or refused."""
+        await self.unkeyed.stop()
+        await self.keyed.stop()
 
-
-async def _made_before(link: Link, tenant: str, job_id: UUID) -> Accepted:
-    # The statement had been committed when the connection broke: this id is nobody else's.
-    record = await jobs.get(link, tenant, job_id)
-    if record is None:
-        raise Locked(f"job {job_id} was inserted and is gone")
-    return Accepted(record.id, record.run_at, record.created_at, record.expires_at, 0.0)
-
-
-async def accept_keyed(database: Database, tenant: str, submission: Submission, hours: float) -> Outcome:
-    """Submits one job under its key, or finds the job that the key made.
-
-    Raises Problem `idempotency-key-reused` or `idempotency-in-flight`, and the errors of `db.errors`.
-    """
-    job = submission.job
-    pair = (SINGLE, str(job.idempotency_key))
-    for _ in range(ROUNDS):
+    async def _in_turn(self, tenant: str, submission: Submission) -> Accepted | None:
+        """Wins the key, or waits for whoever is just trying to in this process; None if this submit did not win it."""
+        pair = (tenant, str(submission.job.idempotency_key))
+        before = self._turns.get(pair)
+        if before is not None:
+            await asyncio.wait([before])
+            if not before.result():
+                raise in_flight()  # it was locked out, and so would this one be, after waiting as long again
+            return None
+        turn = self._turns[pair] = asyncio.get_running_loop().create_future()
+        reached = True
         try:
-            won = await idempotency.submit(
-                database.link, tenant, SINGLE, jobs=[job], contents=[submission.content], hours=hours
-            )
+            return await self._win_or_lose(tenant, submission)
         except Locked:
+            reached = False
             raise in_flight() from None
-        if won:
-            return Outcome(_as_accepted(tenant, job, won[0]), replayed=False, due_in=won[0].due_in)
-        holder = (await idempotency.held(database.link, tenant, [pair], hours)).get(pair)
-        if holder is None:
-            continue
-        if holder.expired:
-            await _release(database, tenant, [pair], hours)
-            continue
-        differs = idempotency.differing(holder.content, submission.content)
-        if differs:
-            raise reused(holder, differs)
-        record = await jobs.get(database.link, tenant, holder.job_ids[0])
-        if record is not None:
-            return Outcome(await as_submitted(database.link, record, holder), replayed=True)
-    raise in_flight()
+        finally:
+            del self._turns[pair]
+            turn.set_result(reached)
+
+    async def _win_or_lose(self, tenant: str, submission: Submission) -> Accepted | None:
+        try:
+            return await self.keyed.submit((tenant, submission))
+        except Locked:
+            async with self._alone:
+                (accepted,) = await self._win([(tenant, submission)])
+                return accepted
+
+    async def _insert(self, group: Sequence[Item]) -> list[Accepted | None]:
+        """For each what was accepted, or None where an earlier try of ours had inserted it already."""
+        tenants, new = [tenant for tenant, _ in group], [submission.job for _, submission in group]
+        made = await steady(lambda: jobs.insert(self._database.link, tenants, new), repeatable=True)
+        return self._published(new, made)
+
+    async def _made_before(self, tenant: str, job_id: UUID) -> Accepted:
+        # The statement had been committed when the connection broke: this id is nobody else's.
+        record = await jobs.get(self._database.link, tenant, job_id)
+        if record is None:
+            raise Unavailable(f"job {job_id} was inserted and is gone")
+        return Accepted(record.id, record.run_at, record.created_at, record.expires_at, 0.0)
+
+    async def _win(self, group: Sequence[Item]) -> list[Accepted | None]:
+        """For each what was accepted, or None where its key is held: by somebody else, or by an earlier try of ours."""
+        tenants, new = [tenant for tenant, _ in group], [submission.job for _, submission in group]
+        contents = [submission.content for _, submission in group]
+
+        async def step() -> list[Accepted]:
+            return await idempotency.submit(
+                self._database.link, tenants, SINGLE, jobs=new, contents=contents, hours=self._hours
+            )
+
+        try:
+            made = await step()
+        except Unavailable as error:
+            if not connection_lost(error):
+                raise
+            made = await step()
+        return self._published(new, made)
+
+    def _published(self, new: Sequence[NewJob], made: Sequence[Accepted]) -> list[Accepted | None]:
+        """Hints at the jobs that were made, once for all of them; never waits."""
+        by_id = {one.id: one for one in made}
+        found = [by_id.get(job.id) for job in new]
+        self._publisher.offer(
+            [Hint(job.id, job.pool, job.priority, one.due_in) for job, one in zip(new, found, strict=True) if one]
+        )
+        return found
 
 
-async def _release(database: Database, tenant: str, pairs: Sequence[tuple[str, str]], hours: float) -> None:
-    async with database.begin() as link:
-        await idempotency.drop_expired(link, tenant, pairs, hours)
-
-
-def in_flight() -> Problem:
-    """Another request holds the key and has not committed."""
-    return Problem(
-        "idempotency-in-flight",
-        "another request with this idempotency key is still under way",
-        headers={"Retry-After": "1"},
-    )
-
-
-def reused(holder: Held, differs: Sequence[str]) -> Problem:
-    """The key made another job from other content."""
-    return Problem(
-        "idempotency-key-reused",
-        "this idempotency key was used for a request with other content",
-        differs=list(differs),
-        job_id=str(holder.job_ids[0]) if holder.job_ids else None,
-    )
-
-
-def _as_accepted(tenant: str, job: NewJob, accepted: Accepted) -> JobRecord:
-    return JobRecord(
-        id=job.id,
-        tenant=tenant,
-        task=job.task,
-        pool=job.pool,
-        priority=job.priority,
-        status=JobStatus.PENDING,
-        payload=job.payload,
-        attempt=0,
-        failures=0,
-        crashes=0,
-        replays=0,
-        max_attempts=job.max_attempts,
-        max_crashes=job.max_crashes,
-        timeout=job.timeout,
-        backoff=job.backoff,
-        run_at=accepted.run_at,
-        created_at=accepted.created_at,
-        started_at=None,
-        finished_at=None,
-        failed_at=None,
-        expires_at=accepted.expires_at,
-        cancel_requested_at=None,
-        cancelled_by=None,
-        cancel_reason=None,
-        worker_id=None,
-        result=None,
-        errors=None,
-        progress=None,
-        tags=job.tags,
-        metadata=job.metadata,
-        idempotency_key=job.idempotency_key,
-        unique_key=None,
-        depends_on=[],
-        parent_id=None,
-        schedule_id=None,
-        workflow_id=None,
-    )
-
-
-async def as_submitted(link: Link, record: JobRecord, holder: Held) -> JobRecord:
-    """The job as its submit answered it: before anything ran, and before anybody edited it."""
-    former: dict[str, Any] = {}
-    for row in await history.rows(link, record.id):
-        for name, value in (row.detail or {}).get("before", {}).items():
-            former.setdefault(name, value)
-    changes: dict[str, Any] = {
-        name: encode(value) if name in ("payload", "backoff", "tags", "metadata") else value
-        for name, value in former.items()
-        if name not in ("run_at", "expires_at")  # the key's row keeps those two
-    }
-    return replace(
-        record,
-        status=JobStatus.PENDING,
-        attempt=0,
-        failures=0,
-        crashes=0,
-        replays=0,
-        run_at=holder.run_at or record.run_at,
-        expires_at=holder.expires_at,
-        started_at=None,
-        finished_at=None,
-        failed_at=None,
-        cancel_requested_at=None,
-        cancelled_by=None,
-        cancel_reason=None,
-        worker_id=None,
-        result=None,
-        errors=None,
-        progress=None,
-        **changes,
-    )
+def _size(item: Item) -> int:
+    """About how many bytes its rows take on the wire."""
+    job = item[1].job
+    return 500 + len(job.payload) + len(job.metadata) + len(job.tags)

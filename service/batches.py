@@ -15,8 +15,9 @@ from db.errors import BadRow, Locked
 from db.idempotency import Claim, Held
 from db.jobs import Accepted
 from db.steady import steady
-from service.accepting import ROUNDS, SINGLE, in_flight, reused
+from service.accepting import ROUNDS
 from service.problems import FieldError, Problem, invalid
+from service.replays import SINGLE, in_flight, reused
 from service.submission import Submission
 
 BATCH = "POST /v1/jobs/batch"

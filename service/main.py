@@ -56,6 +56,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         root_path=chosen.root_path,
+        # looks for a tracer in the environment at every request, and there is none
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in _ROUTERS:
         app.include_router(router)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -97,9 +97,9 @@ JobId = Annotated[UUID, Depends(_job_id)]
 
 def refuse_unknown(request: Request, known: Iterable[str] = ()) -> None:
     """Raises Problem unless every query parameter is one of `known`, once."""
-    items = request.query_params.multi_items()
-    if not items:
+    if not request.scope["query_string"]:
         return
+    items = request.query_params.multi_items()
     allowed = set(known)
     errors = [unknown_parameter(name) for name, _ in items if name not in allowed]
     errors += [
@@ -120,7 +120,7 @@ def unknown_parameter(name: str) -> FieldError:
 
 def wait_of(request: Request) -> float:
     """`wait` in seconds, 0 where it is not given. Raises Problem."""
-    text = request.query_params.get("wait")
+    text = request.query_params.get("wait") if request.scope["query_string"] else None
     if text is None:
         return 0.0
     if not re.match(r"^\d{1,3}(\.\d{1,6})?$", text) or float(text) > MAX_WAIT:
@@ -143,7 +143,7 @@ def moment(text: str) -> datetime:
     trimmed = re.sub(r"(\.\d{6})\d+", r"\1", text.upper())
     try:
         found = datetime.fromisoformat(trimmed)
-        found.timestamp()
+        found.astimezone(UTC)  # the year may be 0 or 10000 there, and then it could not be stored
     except (ValueError, OverflowError):
         raise ValueError("is no time that exists") from None
     return found

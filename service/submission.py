@@ -26,7 +26,8 @@ from service.version import server_version
 
 DEFAULT_MAX_ATTEMPTS = 5
 DEFAULT_TIMEOUT = 300.0
-DEFAULT_BACKOFF = Exponential().to_dict()
+DEFAULT_BACKOFF = encode(Exponential().to_dict())
+"""As JSON text."""
 
 NOT_YET = ("depends_on", "unique_key", "unique_for", "on_conflict", "webhook")
 """Fields of the contract that this version does not carry out; to take and ignore them would break a promise."""
@@ -84,8 +85,7 @@ class Resolver:
         self, sent: Mapping[str, Any], *, key: str | None = None, item: bool = False, prefix: str = ""
     ) -> Submission | UnknownTask | list[FieldError]:
         """A body as a submission, or why it is none. `key` comes from the header; an `item` may carry its own."""
-        not_yet = [_not_supported(f"{prefix}/{name}") for name in NOT_YET if sent.get(name) not in (None, [])]
-        known = {name: value for name, value in sent.items() if name not in NOT_YET} if not_yet or _any(sent) else sent
+        known, not_yet = (sent, []) if _NOT_YET.isdisjoint(sent) else _without_not_yet(sent, prefix)
         body = read(BatchItemBody if item else SubmitBody, known, prefix)
         if isinstance(body, list):
             return not_yet + body
@@ -112,9 +112,9 @@ class Resolver:
             max_attempts=body.max_attempts or declared.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
             max_crashes=body.max_crashes or declared.get("max_crashes") or self._max_crashes,
             timeout=float(body.timeout or declared.get("timeout") or DEFAULT_TIMEOUT),
-            backoff=encode(body.backoff or declared.get("backoff") or DEFAULT_BACKOFF),
-            tags=encode(body.tags),
-            metadata=encode(body.metadata),
+            backoff=encode(backoff) if (backoff := body.backoff or declared.get("backoff")) else DEFAULT_BACKOFF,
+            tags=encode(body.tags) if body.tags else "[]",
+            metadata=encode(body.metadata) if body.metadata else "{}",
             run_at=body.run_at,
             delay=body.delay,
             expires_at=body.expires_at,
@@ -138,14 +138,21 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
-def _any(sent: Mapping[str, Any]) -> bool:
-    return any(name in sent for name in NOT_YET)
+_NOT_YET = frozenset(NOT_YET)
 
 
-def _not_supported(pointer: str) -> FieldError:
-    return FieldError(
-        pointer, f"version {server_version()} of this server does not support this field yet", "not-supported"
-    )
+def _without_not_yet(sent: Mapping[str, Any], prefix: str) -> tuple[Mapping[str, Any], list[FieldError]]:
+    """What is left to be read, and a refusal of each such field that asks for something."""
+    refused = [
+        FieldError(
+            f"{prefix}/{name}",
+            f"version {server_version()} of this server does not support this field yet",
+            "not-supported",
+        )
+        for name in NOT_YET
+        if sent.get(name) not in (None, [])
+    ]
+    return {name: value for name, value in sent.items() if name not in _NOT_YET}, refused
 
 
 def contradictions(

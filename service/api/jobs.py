@@ -1,29 +1,31 @@
 """`/v1/jobs`: submit, one or many; read one; change one that waits."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db import jobs
-from db.jobs import Edit, NewJob
+from db.jobs import Edit
 from db.lifecycle import JobStatus
 from db.records import JobRecord
 from db.steady import steady
 from service import fields
-from service.accepting import accept, accept_keyed
+from service.accepting import Accepting
 from service.api.documents import BatchDocument, JobDocument
 from service.batches import Batch, accept_batch, content_of_batch
 from service.fields import Body, read
 from service.openapi import answers, header, operation, query
+from service.plain_route import PlainRoute, refuse_dependencies
 from service.problems import FieldError, Problem, invalid, invalid_field, not_found
-from service.representation import job_document, job_response, json_response
+from service.representation import JSON, accepted_body, job_body, job_response, json_response
 from service.requests import (
     MAX_BATCH_BODY,
     JobId,
@@ -37,7 +39,21 @@ from service.strict_json import encode
 from service.submission import Resolver, Submission, SubmitBody, UnknownTask, contradictions
 from workers.hints import Hint
 
-router = APIRouter()
+
+@contextlib.asynccontextmanager
+async def _accepting(app: FastAPI) -> AsyncIterator[None]:
+    """Single submits of one process go through one object; it is empty before the application closes its connections."""
+    refuse_dependencies(app)
+    services: Services = app.state.services
+    accepting = Accepting(services.database, services.publisher, hours=services.settings.idempotency_hours)
+    app.state.accepting = accepting
+    try:
+        yield
+    finally:
+        await accepting.stop()
+
+
+router = APIRouter(lifespan=_accepting, route_class=PlainRoute)
 
 MAX_BATCH = 10_000
 """Jobs in one batch."""
@@ -93,21 +109,18 @@ async def submit(request: Request) -> Response:
     sent = await body_of(request)
     resolver = Resolver(services.catalogue, max_crashes=services.settings.max_crashes)
     submission = accepted_or_raise(resolver, await resolver.submission(sent, key=key))
-    if key is None:
-        outcome = await accept(services.database, TENANT, submission.job)
-    else:
-        outcome = await accept_keyed(services.database, TENANT, submission, services.settings.idempotency_hours)
-    headers = {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{outcome.record.id}"}
-    if outcome.replayed:
+    accepting: Accepting = request.app.state.accepting
+    found = await (accepting.accept if key is None else accepting.accept_keyed)(TENANT, submission)
+    headers = {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{found.id}"}
+    replayed = isinstance(found, JobRecord)
+    if replayed:
         headers["Idempotency-Replayed"] = "true"
-    else:
-        publish(services, submission.job, outcome.due_in)
-    record, status = outcome.record, 202
     if wait:
-        now = await final_or_now(services, record.id, wait)
-        if now is not None and (now.is_final or outcome.replayed):
-            record, status = now, 200
-    return json_response(job_document(record), status, headers)
+        now = await final_or_now(services, found.id, wait)
+        if now is not None and (now.is_final or replayed):
+            return Response(job_body(now), 200, headers, JSON)
+    body = job_body(found) if isinstance(found, JobRecord) else accepted_body(submission.job, found)
+    return Response(body, 202, headers, JSON)
 
 
 def accepted_or_raise(resolver: Resolver, found: Submission | UnknownTask | list[FieldError]) -> Submission:
@@ -115,11 +128,6 @@ def accepted_or_raise(resolver: Resolver, found: Submission | UnknownTask | list
     if isinstance(found, Submission):
         return found
     raise resolver.unknown_task(found.name) if isinstance(found, UnknownTask) else invalid(found)
-
-
-def publish(services: Services, job: NewJob, due_in: float) -> None:
-    """Hints at a job that was committed; never waits."""
-    services.publisher.offer([Hint(job.id, job.pool, job.priority, due_in)])
 
 
 async def final_or_now(services: Services, job_id: UUID, wait: float) -> JobRecord | None:
