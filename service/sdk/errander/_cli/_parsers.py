@@ -8,9 +8,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from ._arguments import duration, instant, pair, positive
+from ._arguments import duration, instant, pair, positive, up_to
 
-CLIENT_COMMANDS: Final = frozenset({"job", "queue", "task", "dead-letter", "workers", "status"})
+CLIENT_COMMANDS: Final = frozenset({"job", "queue", "task", "dead-letter", "workers", "status", "bench"})
 PRIORITIES: Final = ("high", "default", "low")
 
 Command = Callable[[argparse.Namespace], int]
@@ -26,6 +26,7 @@ def add_client_commands(subparsers: Subparsers) -> None:
     _add_dead_letter(_group(subparsers, "dead-letter", "failed jobs, and the way back for them"))
     _add_workers(subparsers)
     _leaf(subparsers, "status", "how the service is doing", _later("_status", "status"))
+    _add_bench(subparsers)
 
 
 def _add_job(group: Subparsers) -> None:
@@ -113,6 +114,20 @@ def _add_workers(subparsers: Subparsers) -> None:
     parser = _leaf(subparsers, "workers", "the live workers; `workers drain ID` ends one", _later("_worker", "workers"))
     parser.add_argument("action", nargs="?", choices=("list", "drain"), default="list")
     parser.add_argument("id", nargs="?", metavar="ID", help="the worker to drain")
+
+
+def _add_bench(subparsers: Subparsers) -> None:
+    parser = _leaf(
+        subparsers, "bench", "measure a running deployment with jobs that do nothing", _later("_bench", "bench")
+    )
+    parser.add_argument(
+        "--jobs", type=up_to(100_000), default=1000, metavar="N", help="one by one, then in batches (1000)"
+    )
+    parser.add_argument("--concurrency", type=up_to(256), default=16, metavar="N", help="requests side by side (16)")
+    parser.add_argument("--pickups", type=up_to(1000), default=20, metavar="N", help="jobs on a quiet system (20)")
+    parser.add_argument("--seconds", type=duration, default=60.0, metavar="DURATION", help="no longer than this (60)")
+    parser.add_argument("--task", default="demo.echo", metavar="TASK", help="a task that does nothing (demo.echo)")
+    parser.add_argument("-p", dest="params", type=pair, action="append", metavar="NAME=VALUE", help="its payload")
 
 
 def _add_filters(parser: argparse.ArgumentParser, *, status: bool = True, payload: bool = True) -> None:
