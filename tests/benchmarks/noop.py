@@ -1,8 +1,9 @@
-"""The API with one more route, `POST /bench/noop`: what a request costs that is read, checked and answered, and nothing
-else. `python -m tests.benchmarks.noop PORT` serves it exactly as `errander api` serves the product.
+"""The API with two more routes that do nothing: what a request costs that is read, checked and answered, and no more.
+`python -m tests.benchmarks.noop PORT` serves it exactly as `errander api` serves the product.
 
-Its body is read and validated by what reads and validates the body of a submit, it is a route of the same kind, and its
-answer is a small fixed document.
+Bodies are read and validated by what reads and validates the body of a submit; the answer is a small fixed document.
+`NOOP` is an ordinary route of FastAPI. `FLOOR` is one of the kind that the hot routes are, with nothing between the
+router and the function: less than that no request of this application can cost.
 """
 
 import sys
@@ -22,26 +23,30 @@ from service.requests import body_of
 from service.settings import load
 from service.submission import SubmitBody
 
-PATH: Final = "/bench/noop"
+NOOP: Final = "/bench/noop"
+FLOOR: Final = "/bench/floor"
 
 
-router = APIRouter(route_class=PlainRoute)
+_ordinary = APIRouter()
+_plain = APIRouter(route_class=PlainRoute)
 
 
-@router.post(PATH, status_code=202)
-async def noop(request: Request) -> Response:
+@_ordinary.post(NOOP, status_code=202)
+@_plain.post(FLOOR, status_code=202)
+async def nothing(request: Request) -> Response:
     """Reads, checks, answers."""
     body = read(SubmitBody, await body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    return json_response({"task": body.task, "status": "PENDING"}, 202, {"Location": PATH})
+    return json_response({"task": body.task, "status": "PENDING"}, 202, {"Location": NOOP})
 
 
 def create_app() -> FastAPI:
-    """The product's application and the route, which is looked at before all others: its way is the shortest there is."""
+    """The product's application and the routes, which are looked at before all others: their way is the shortest."""
     app = service.main.create_app()
-    app.include_router(router)
-    app.router.routes.insert(0, app.router.routes.pop())
+    for router in (_ordinary, _plain):
+        app.include_router(router)
+        app.router.routes.insert(0, app.router.routes.pop())
     return app
 
 

@@ -13,11 +13,12 @@ from tests.benchmarks.figures import Row, Series
 from tests.benchmarks.filling import BACKOFF, PAYLOAD, TASK
 from tests.benchmarks.ground import Ground, Ledger
 from tests.benchmarks.load import Load, Taken, run
-from tests.benchmarks.noop import PATH as NOOP
+from tests.benchmarks.noop import FLOOR, NOOP
 from tests.benchmarks.programs import Program
 from tests.benchmarks.rows import row
 
 BODY: Final = json.dumps({"task": TASK, "payload": json.loads(PAYLOAD)})
+_PATHS: Final = {"noop": NOOP, "unkeyed": "/v1/jobs", "floor": FLOOR, "keyed": "/v1/jobs"}
 _BATCH = 10_000
 _BATCHES = 3
 _QUICK_BATCH = 2_000
@@ -35,8 +36,8 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::int
 
 
 async def submit(ground: Ground) -> list[Row]:
-    """Requests a second, unkeyed and keyed, against those of the route that does nothing."""
-    rates: dict[str, list[float]] = {"noop": [], "unkeyed": [], "keyed": []}
+    """Requests a second, unkeyed and keyed, against those of routes that do nothing."""
+    rates: dict[str, list[float]] = {kind: [] for kind in _PATHS}
     notes: set[str] = set()
     async with ground.database() as ledger:
         api = await ground.programs.api_with_noop(ledger.environment)
@@ -47,11 +48,12 @@ async def submit(ground: Ground) -> list[Row]:
                 notes |= limits(taken)
                 await ledger.empty()
         ground.programs.end(api)
-    noop = Series.of(rates["noop"])
+    found = {kind: Series.of(numbers) for kind, numbers in rates.items()}
     said = tuple(sorted(notes))
     return [
-        row("submit.unkeyed", Series.of(rates["unkeyed"]), noop, notes=said),
-        row("submit.keyed", Series.of(rates["keyed"]), noop, notes=said),
+        row("submit.unkeyed", found["unkeyed"], found["noop"], notes=said),
+        row("submit.keyed", found["keyed"], found["noop"]),
+        row("submit.floor", found["unkeyed"], found["floor"]),
     ]
 
 
@@ -61,8 +63,7 @@ def limits(taken: Taken) -> set[str]:
 
 
 def _load(kind: str, api: Program, seconds: float) -> Load:
-    path = NOOP if kind == "noop" else "/v1/jobs"
-    return Load(api.port, "POST", (path,), BODY, keyed=kind == "keyed", seconds=seconds)
+    return Load(api.port, "POST", (_PATHS[kind],), BODY, keyed=kind == "keyed", seconds=seconds)
 
 
 async def bulk(ground: Ground) -> list[Row]:
