@@ -11,11 +11,12 @@ from typing import Any, cast
 import arq.worker
 from arq.connections import RedisSettings
 from arq.worker import Function, func
+from pydantic import ValidationError
 
 from db.lifecycle import Priority
 from workers import command
 from workers.hints import ARQ_FUNCTION, health_key, queue_name
-from workers.settings import WorkerSettings
+from workers.settings import WorkerSettings, refusals
 
 
 async def run(_ctx: dict[Any, Any], job_id: str) -> None:
@@ -51,7 +52,7 @@ class JobWorker(arq.worker.Worker):
 
     def run(self) -> None:
         """Runs until it ends, as arq's command asks for."""
-        settings = WorkerSettings(priorities=self.priorities)
+        settings = _settings(self.priorities)
         status = command.run(settings, burst=bool(self.burst))
         if status:
             sys.exit(status)
@@ -59,6 +60,13 @@ class JobWorker(arq.worker.Worker):
     async def async_run(self) -> None:
         """What `arq --watch` calls: it would cancel running jobs at every change of a file."""
         raise SystemExit("errander: arq --watch is not supported; `errander dev --tasks your.tasks` reloads on save")
+
+
+def _settings(priorities: Sequence[Priority]) -> WorkerSettings:
+    try:
+        return WorkerSettings(priorities=tuple(priorities))
+    except ValidationError as error:
+        raise SystemExit("\n".join(f"arq workers: {line}" for line in refusals(error))) from None
 
 
 SETTINGS: Mapping[str, tuple[Priority, ...]] = {
@@ -78,7 +86,7 @@ def settings_class(name: str) -> type:
     # arq has no setting for the worker's class: its command looks this name up.
     arq.worker.Worker = JobWorker  # type: ignore[misc,assignment]  # deliberately not what arq declares
     priorities = SETTINGS[name]
-    settings = WorkerSettings(priorities=priorities)
+    settings = _settings(priorities)
     attributes = {
         "functions": [func(cast("Any", run), name=ARQ_FUNCTION)],
         "queue_name": queue_name(settings.pool, str(priorities[0])),

@@ -78,7 +78,6 @@ class Attempt:
         "number",
         "outcome",
         "stop_reason",
-        "stoppable",
     )
 
     def __init__(self, job: Claimed, host: Host) -> None:
@@ -89,8 +88,6 @@ class Attempt:
         """When its code started, by the monotonic clock."""
         self.deadline = float("inf")
         self.stop_reason: Stop | None = None
-        self.stoppable = False
-        """Its code can be ended from outside at once (a child process)."""
         self.outcome: Outcome | None = None
         """What it ended with, once it has."""
         self._host = host
@@ -136,7 +133,7 @@ class Attempt:
 
     async def _on_loop(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome | None:
         if self.stop_reason is not None:
-            return self._stopped_before_start()
+            return self._stopped()
         self.begin()
         self._cancellable = True
         try:
@@ -152,12 +149,12 @@ class Attempt:
             self._cancellable = True  # waiting for a thread may be cancelled, the thread may not
             await self._host.thread_slots.acquire()
         except asyncio.CancelledError:
-            return self._stopped_before_start()
+            return self._stopped()
         finally:
             self._cancellable = False
         try:
             if self.stop_reason is not None:
-                return self._stopped_before_start()
+                return self._stopped()
             self.begin()
             context = contextvars.copy_context()
             value, error = await asyncio.get_running_loop().run_in_executor(
@@ -172,19 +169,19 @@ class Attempt:
             self._cancellable = True
             child = await self._host.children.acquire(isolated=isolated)
         except asyncio.CancelledError:
-            return self._stopped_before_start()
+            return self._stopped()
         except ChildNotStarted as error:
             return GivenBack(outcomes.scrub(str(error), 500), begun=False, delay=UNKNOWN_TASK_SECONDS)
         finally:
             self._cancellable = False
         try:
             if self.stop_reason is not None:
-                return self._stopped_before_start()
+                return self._stopped()
             self.begin()
-            self.stoppable, self._child_kill = True, child.kill
+            self._child_kill = child.kill
             answer = await child.run(task, self.info(), self.job.payload, Port(self))
         finally:
-            self.stoppable, self._child_kill = False, None
+            self._child_kill = None
             self._host.children.release(child, isolated=isolated)
         if answer is not None:
             return self._answered(answer)
@@ -225,9 +222,6 @@ class Attempt:
                 return GivenBack("its worker drained", begun=self.begun_at is not None)
             case _:
                 return None
-
-    def _stopped_before_start(self) -> Outcome | None:
-        return self._stopped()
 
     def timed_out(self) -> Failed:
         """The failure of an attempt whose time is up, or that took the time of all others."""

@@ -101,6 +101,11 @@ class Hints:
         if not calls:
             return 0
         script = self._scripts["publish"]
+        if len(calls) == 1 and len(arguments := next(iter(calls.values()))) <= 3 * _CHUNK:
+            # The usual case, one queue: a pipeline would first ask Redis whether it has the script.
+            queue = next(iter(calls))
+            keys = [queue, f"{queue}:deep", f"{queue}:wake"]
+            return int(await script(keys=keys, args=[self._window, self._horizon_ms, _EXTRA_MS, *arguments]))
         async with self._redis.pipeline(transaction=False) as pipeline:
             for queue, arguments in calls.items():
                 for start in range(0, len(arguments), 3 * _CHUNK):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from db.lifecycle import Priority
@@ -73,3 +73,11 @@ class WorkerSettings(DatabaseSettings):
                 f"ERRANDER_HEARTBEAT_SECONDS ({self.heartbeat:g})"
             )
         return self
+
+
+def refusals(error: ValidationError) -> list[str]:
+    """Everything that is wrong with the settings, a line each, by the names of the environment."""
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    ]

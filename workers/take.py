@@ -271,9 +271,8 @@ class Taker:
 
     async def _head_was_short(self, priority: str, free: int) -> int:
         """The queue has been emptied: ends its mark, and looks once more for what was committed unpublished meanwhile."""
-        extra = 0
         if await self._clear_deep(priority) and free:
-            extra = len((await self._claim_head(priority, free)).jobs)
+            return await self._by_head(priority, free, known_due=free)
         self._short.add(priority)
         pause = self._head_seconds * random.uniform(0.5, 1.0)
         due_in = await attempts.next_due(
@@ -282,7 +281,7 @@ class Taker:
         if due_in is not None:
             pause = min(pause, max(MISSED_SECONDS, due_in))
         self._next_head[priority] = time.monotonic() + pause
-        return extra
+        return 0
 
     async def _mark_deep(self, priority: str) -> None:
         now = time.monotonic()

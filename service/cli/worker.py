@@ -5,11 +5,8 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
+from service.cli.refusing import refuse
 
 _DRAIN_MARGIN = 10.0  # seconds beyond its drain that a worker may need to give back and leave
 
@@ -43,12 +40,12 @@ def main(args: argparse.Namespace) -> int:
     from pydantic import ValidationError  # noqa: PLC0415 - `errander --help` must not pay for it
 
     from workers import command  # noqa: PLC0415
-    from workers.settings import WorkerSettings  # noqa: PLC0415
+    from workers.settings import WorkerSettings, refusals  # noqa: PLC0415
 
     try:
         settings = WorkerSettings()
     except ValidationError as error:
-        return _refuse(error)
+        return refuse("worker", refusals(error))
     return command.run(settings, burst=args.burst)
 
 
@@ -66,10 +63,3 @@ def _supervise(processes: int, environment: dict[str, str], *, burst: bool) -> i
         env = {**base, "ERRANDER_METRICS_PORT": str(port)}
         parts.append(Part(name=f"worker-{number + 1}", argv=argv, env=env, grace=grace))
     return run_parts(parts)
-
-
-def _refuse(error: "ValidationError") -> int:
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"]) or "settings"
-        print(f"errander worker: {name}: {problem['msg']}", file=sys.stderr)
-    return 2

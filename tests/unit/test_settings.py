@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import arq.worker
 import pytest
 from pydantic import ValidationError
 
 from db.lifecycle import Priority
+from workers.arq_worker import settings_class
 from workers.settings import WorkerSettings
 
 NEEDED = {"DATABASE_URL": "postgresql://u:secret@h/d", "REDIS_URL": "redis://h"}
@@ -117,3 +119,15 @@ def test_settings_cannot_be_changed_and_show_no_secret() -> None:
     with pytest.raises(ValidationError):
         settings.slots = 5  # type: ignore[misc]  # what it refuses is the point
     assert "secret" not in repr(settings)
+
+
+def test_arqs_command_says_what_is_missing_in_lines_and_not_in_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arq.worker, "Worker", arq.worker.Worker)  # put back what asking for a class replaces
+    for name in NEEDED:
+        monkeypatch.delenv(name)
+    with pytest.raises(SystemExit) as refused:
+        settings_class("HighSettings")
+    assert str(refused.value).splitlines() == [
+        "arq workers: DATABASE_URL: Field required",
+        "arq workers: REDIS_URL: Field required",
+    ]
