@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from db.engine import Database, Link
@@ -23,8 +23,7 @@ INSERT_CHUNK = 2_500
 """Jobs in one INSERT of a batch: below the statement timeout even when each payload is large."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job as it is submitted, every default resolved. JSON fields are JSON texts, checked before they come here.
 
     Of `run_at` and `delay` (seconds), and of `expires_at` and `expires_in` (seconds), at most one is given; the relative
@@ -49,8 +48,7 @@ class NewJob:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What the database decided about a submitted job. `due_in` is seconds from now on its clock."""
 
     id: UUID
@@ -58,6 +56,13 @@ class Accepted:
     created_at: datetime
     expires_at: datetime | None
     due_in: float
+
+
+_BINDS = (
+    *("ids", "tasks", "pools", "priorities", "payloads", "max_attempts", "max_crashes", "timeouts", "backoffs", "tags"),
+    *("metadatas", "run_ats", "delays", "expires_ats", "expires_ins", "idempotency_keys"),
+)
+"""For each field of a NewJob, in its order, the bind that takes all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +87,16 @@ class Change:
 
 def arrays(tenant: str | Sequence[str], jobs: Sequence[NewJob]) -> dict[str, Any]:
     """The binds of `parts/given_jobs.sql`. `tenant` owns all of `jobs`, or is one tenant for each."""
+    columns = zip(*jobs, strict=True) if jobs else ((),) * len(_BINDS)
     return {
         "tenants": [tenant] * len(jobs) if isinstance(tenant, str) else list(tenant),
-        "ids": [job.id for job in jobs],
-        "tasks": [job.task for job in jobs],
-        "pools": [job.pool for job in jobs],
-        "priorities": [job.priority for job in jobs],
-        "payloads": [job.payload for job in jobs],
-        "max_attempts": [job.max_attempts for job in jobs],
-        "max_crashes": [job.max_crashes for job in jobs],
-        "timeouts": [job.timeout for job in jobs],
-        "backoffs": [job.backoff for job in jobs],
-        "tags": [job.tags for job in jobs],
-        "metadatas": [job.metadata for job in jobs],
-        "idempotency_keys": [job.idempotency_key for job in jobs],
-        "run_ats": [job.run_at for job in jobs],
-        "delays": [job.delay for job in jobs],
-        "expires_ats": [job.expires_at for job in jobs],
-        "expires_ins": [job.expires_in for job in jobs],
+        **dict(zip(_BINDS, columns, strict=True)),
     }
 
 
 def accepted(row: Any) -> Accepted:
-    """From a row of `parts/queued_jobs.sql`."""
-    return Accepted(row["id"], row["run_at"], row["created_at"], row["expires_at"], row["due_in"])
+    """From a row of `parts/queued_jobs.sql`, whose columns are in this order."""
+    return Accepted(*row)
 
 
 async def insert(link: Link, tenant: str | Sequence[str], jobs: Sequence[NewJob]) -> list[Accepted]:

@@ -5,7 +5,7 @@ never wait for each other in a circle.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -162,7 +162,7 @@ async def _win_whole(link: Link, tenant: str, batch: Batch, ids: Sequence[UUID],
     """Wins the key of the whole batch, after those of its items: keys are always taken in that order."""
     if batch.key is None:
         return
-    by_position = [replace(one.job, id=ids[position]) for position, one in enumerate(batch.submissions)]
+    by_position = [one.job._replace(id=ids[position]) for position, one in enumerate(batch.submissions)]
     claim = Claim(BATCH, batch.key, batch.content, by_position)
     held = await _won_or_held(link, tenant, [claim], hours)
     holder = held.get((BATCH, batch.key))

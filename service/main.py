@@ -23,7 +23,7 @@ from service.services import Services
 from service.settings import ApiSettings, load
 from service.version import server_version
 from service.waiting import Waiting
-from workers import logs
+from workers import garbage, logs
 from workers.publisher import Publisher
 
 CONNECTIONS = 10
@@ -69,6 +69,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     ]
     handlers.install(app)
     app.add_middleware(Frame)
+    if settings is None:
+        garbage.settle()
     return app
 
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pydantic_core import to_json
+
 from service.problems import FieldError, Problem, invalid, invalid_field
 
 MAX_DEPTH = 64
@@ -76,8 +78,8 @@ def decode(raw: bytes) -> Any:
 
 
 def encode(value: Any) -> str:
-    """A value as compact JSON text. Raises ValueError for NaN and Infinity."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """A value that `decode` could have returned, or a document of ours, as compact JSON text."""
+    return to_json(value).decode()
 
 
 def _too_deep() -> Problem:

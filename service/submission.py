@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import uuid_utils.compat
@@ -58,8 +58,7 @@ class BatchItemBody(SubmitBody):
     idempotency_key: fields.Key | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """One job to be submitted, and the content its idempotency key stands for."""
 
     job: NewJob
@@ -80,6 +79,7 @@ class Resolver:
         self._catalogue = catalogue
         self._max_crashes = max_crashes
         self._since = time.monotonic()
+        self._tasks: dict[str, _Task] = {}
 
     async def submission(
         self, sent: Mapping[str, Any], *, key: str | None = None, item: bool = False, prefix: str = ""
@@ -90,37 +90,33 @@ class Resolver:
         if isinstance(body, list):
             return not_yet + body
         errors = not_yet + contradictions(body.run_at, body.delay, body.expires_at, body.expires_in, prefix)
-        entry = await self._catalogue.find(body.task, since=self._since)
-        if entry is None:
+        task = self._tasks.get(body.task) or await self._find(body.task)
+        if task is None:
             return errors or UnknownTask(body.task)
-        errors += [FieldError(prefix + error.pointer, error.detail, error.code) for error in entry.errors(body.payload)]
-        if errors:
-            return errors
+        misfits = task.entry.errors(body.payload)
+        if errors or misfits:
+            return errors + [FieldError(prefix + one.pointer, one.detail, one.code) for one in misfits]
         if isinstance(body, BatchItemBody) and body.idempotency_key is not None:
             key = body.idempotency_key
         content = {} if key is None else digests({name: sent[name] for name in sent if name != "idempotency_key"})
-        return Submission(self._job(body, entry, key), content)
+        return Submission(_job(body, task, key), content)
 
-    def _job(self, body: SubmitBody, entry: Entry, key: str | None) -> NewJob:
+    async def _find(self, name: str) -> "_Task | None":
+        entry = await self._catalogue.find(name, since=self._since)
+        if entry is None:
+            return None
         declared = entry.newest.defaults
-        return NewJob(
-            id=new_id(),
-            task=body.task,
-            pool=body.pool or declared.get("pool") or "default",
-            priority=body.priority or declared.get("priority") or "default",
-            payload=encode(body.payload),
-            max_attempts=body.max_attempts or declared.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
-            max_crashes=body.max_crashes or declared.get("max_crashes") or self._max_crashes,
-            timeout=float(body.timeout or declared.get("timeout") or DEFAULT_TIMEOUT),
-            backoff=encode(backoff) if (backoff := body.backoff or declared.get("backoff")) else DEFAULT_BACKOFF,
-            tags=encode(body.tags) if body.tags else "[]",
-            metadata=encode(body.metadata) if body.metadata else "{}",
-            run_at=body.run_at,
-            delay=body.delay,
-            expires_at=body.expires_at,
-            expires_in=body.expires_in,
-            idempotency_key=key,
+        backoff = declared.get("backoff")
+        found = self._tasks[name] = _Task(
+            entry,
+            pool=declared.get("pool") or "default",
+            priority=declared.get("priority") or "default",
+            max_attempts=declared.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
+            max_crashes=declared.get("max_crashes") or self._max_crashes,
+            timeout=float(declared.get("timeout") or DEFAULT_TIMEOUT),
+            backoff=encode(backoff) if backoff else DEFAULT_BACKOFF,
         )
+        return found
 
     def unknown_task(self, name: str) -> Problem:
         """The answer to a job of a task that nothing has announced."""
@@ -131,6 +127,39 @@ class Resolver:
             f"no task {name!r} is known; {when}. Start a worker that has it, or run `errander tasks announce`",
             similar=self._catalogue.similar(name),
         )
+
+
+class _Task(NamedTuple):
+    """A task of this request, and what its jobs are where they do not say otherwise."""
+
+    entry: Entry
+    pool: str
+    priority: str
+    max_attempts: int
+    max_crashes: int
+    timeout: float
+    backoff: str
+
+
+def _job(body: SubmitBody, task: _Task, key: str | None) -> NewJob:
+    return NewJob(
+        id=new_id(),
+        task=body.task,
+        pool=body.pool or task.pool,
+        priority=body.priority or task.priority,
+        payload=encode(body.payload),
+        max_attempts=body.max_attempts or task.max_attempts,
+        max_crashes=body.max_crashes or task.max_crashes,
+        timeout=body.timeout or task.timeout,
+        backoff=encode(body.backoff) if body.backoff else task.backoff,
+        tags=encode(body.tags) if body.tags else "[]",
+        metadata=encode(body.metadata) if body.metadata else "{}",
+        run_at=body.run_at,
+        delay=body.delay,
+        expires_at=body.expires_at,
+        expires_in=body.expires_in,
+        idempotency_key=key,
+    )
 
 
 def new_id() -> UUID:

@@ -7,7 +7,7 @@ import structlog
 
 from db.errors import DatabaseError
 from errander import AuthoringError
-from workers import ending, logs
+from workers import ending, garbage, logs
 from workers.process import WorkerProcess
 from workers.settings import WorkerSettings
 
@@ -17,6 +17,7 @@ _log = structlog.get_logger("errander.worker")
 def run(settings: WorkerSettings, *, burst: bool = False) -> int:
     """Runs a worker until it ends; returns its exit status, or starts the process again."""
     logs.set_up(settings.log_format, settings.log_level)
+    garbage.settle()
     try:
         again = asyncio.run(_run(settings, burst=burst))
     except (AuthoringError, DatabaseError, ValueError) as error:

@@ -9,13 +9,12 @@ is published carries how long from now, so that a clock that differs from the da
 head of PostgreSQL. `<queue>:wake` holds at most one token; an idle worker waits for it.
 """
 
-import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -26,10 +25,14 @@ FINAL_CHANNEL = "errander:final"
 
 ARQ_FUNCTION = "run"
 """The one function that arq knows of."""
+_FUNCTION = ARQ_FUNCTION.encode()
 
 DEFAULT_POOL = "default"
 DEEP_MS = 2000
 """Lifetime of the mark of a deep backlog."""
+
+MANY = 1000
+"""So many due jobs published in one queue at once make its backlog deep: claiming its head costs less than their hints."""
 
 _EXTRA_MS = 86_400_000  # how long arq itself keeps a payload key beyond its score
 _CHUNK = 500  # ids a script call: each blocks Redis for its whole length
@@ -37,8 +40,7 @@ _UUID = re.compile(rb"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 _FOLDER = Path(__file__).parent / "lua"
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """A job worth trying in `due_in` seconds; zero or less: now."""
 
     id: UUID
@@ -78,8 +80,7 @@ def health_key(pool: str, priorities: Sequence[str]) -> str:
 
 def encode(job_id: UUID | str, *, enqueued_ms: int) -> bytes:
     """The call as arq writes it: try, function, arguments, keyword arguments, time of enqueueing; as JSON."""
-    call: dict[str, Any] = {"t": None, "f": ARQ_FUNCTION, "a": [str(job_id)], "k": {}, "et": enqueued_ms}
-    return json.dumps(call, separators=(",", ":")).encode()
+    return b'{"t":null,"f":"%b","a":["%b"],"k":{},"et":%d}' % (_FUNCTION, str(job_id).encode(), enqueued_ms)
 
 
 class Hints:
@@ -92,29 +93,39 @@ class Hints:
         self._scripts = {path.stem: redis.register_script(path.read_text()) for path in sorted(_FOLDER.glob("*.lua"))}
 
     async def publish(self, hints: Iterable[Hint]) -> int:
-        """Adds hints, one script call a queue and chunk, in one pipeline. Returns how many Redis took."""
-        calls: dict[str, list[Any]] = {}
-        now_ms = int(time.time() * 1000)
+        """Adds hints, one script call a queue and chunk, in one pipeline. Returns how many Redis took.
+
+        Of `MANY` due ones in one queue none is sent: the queue is marked deep at once.
+        """
+        by_queue: dict[tuple[str, str], list[Hint]] = {}
         for hint in hints:
-            arguments = calls.setdefault(queue_name(hint.pool, hint.priority), [])
-            arguments += [str(hint.id), int(-(-hint.due_in * 1_000_000 // 1)), encode(hint.id, enqueued_ms=now_ms)]
+            by_queue.setdefault((hint.pool, hint.priority), []).append(hint)
+        calls = [call for queue, found in by_queue.items() for call in self._calls(queue_name(*queue), found)]
         if not calls:
             return 0
         script = self._scripts["publish"]
-        if len(calls) == 1 and len(arguments := next(iter(calls.values()))) <= 3 * _CHUNK:
+        if len(calls) == 1:
             # The usual case, one queue: a pipeline would first ask Redis whether it has the script.
-            queue = next(iter(calls))
-            keys = [queue, f"{queue}:deep", f"{queue}:wake"]
-            return int(await script(keys=keys, args=[self._window, self._horizon_ms, _EXTRA_MS, *arguments]))
+            return int(await script(*calls[0]))
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for queue, arguments in calls.items():
-                for start in range(0, len(arguments), 3 * _CHUNK):
-                    await script(
-                        keys=[queue, f"{queue}:deep", f"{queue}:wake"],
-                        args=[self._window, self._horizon_ms, _EXTRA_MS, *arguments[start : start + 3 * _CHUNK]],
-                        client=pipeline,
-                    )
+            for keys, arguments in calls:
+                await script(keys, arguments, client=pipeline)
             return sum(await pipeline.execute())
+
+    def _calls(self, queue: str, hints: Sequence[Hint]) -> Iterator[tuple[list[str], list[Any]]]:
+        """Keys and arguments of each call of the script that publishes `hints` in `queue`."""
+        keys = [queue, f"{queue}:deep", f"{queue}:wake"]
+        later = [hint for hint in hints if hint.due_in > 0]
+        surplus = len(hints) - len(later)
+        if surplus < MANY:
+            later, surplus = list(hints), 0
+        now_ms = int(time.time() * 1000)
+        for start in range(0, len(later) or 1, _CHUNK):
+            arguments: list[Any] = [self._window, self._horizon_ms, _EXTRA_MS, 0 if start else surplus]
+            for hint in later[start : start + _CHUNK]:
+                due_in = int(-(-hint.due_in * 1_000_000 // 1))
+                arguments += [str(hint.id), due_in, encode(hint.id, enqueued_ms=now_ms)]
+            yield keys, arguments
 
     async def peek(self, queues: Sequence[str], n: int) -> Peeked:
         """What is due in `queues`, counted up to `n`."""

@@ -14,7 +14,7 @@ from tests.benchmarks.rows import row
 from tests.benchmarks.submitting import BODY
 from workers.hints import Hint, Hints
 
-_CHUNK = 5_000
+_CHUNK = 500  # below what marks a queue deep at once
 _PRIORITIES = ("high", "default", "low")
 _HORIZON = 60.0
 

@@ -13,7 +13,7 @@ import pytest
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool, Redis
 
-from workers.hints import Hint, Hints, encode, queue_name
+from workers.hints import MANY, Hint, Hints, encode, queue_name
 from workers.redis_client import connect
 
 QUEUE = "errander:default"
@@ -225,6 +225,21 @@ async def test_a_full_window_marks_the_queue_and_drops_what_is_due(redis: Redis,
     assert await redis.keys("arq:job:*") == [f"arq:job:{later.id}".encode()]
 
 
+async def test_many_due_at_once_are_not_sent_but_mark_the_queue_and_wake_a_worker(
+    redis: Redis, many: Callable[[int], Hints]
+) -> None:
+    hints = many(100_000)
+    assert await hints.publish([hint() for _ in range(MANY - 1)]) == MANY - 1
+    assert await redis.exists(DEEP) == 0
+    await redis.flushdb()
+    later = [hint(30.0) for _ in range(600)]
+    assert await hints.publish([*(hint() for _ in range(MANY)), *later]) == len(later)
+    assert await redis.get(DEEP) == b""
+    assert await redis.llen(WAKE) == 1
+    assert await redis.zcount(QUEUE, "-inf", time.time() * 1000) == 0
+    assert await redis.zcard(QUEUE) == len(later)
+
+
 async def test_while_the_mark_stands_nothing_due_is_published_or_taken(redis: Redis, hints: Hints) -> None:
     await hints.mark_deep(QUEUE, "abc")
     soon = hint(0.1)
@@ -238,7 +253,8 @@ async def test_while_the_mark_stands_nothing_due_is_published_or_taken(redis: Re
 
 async def test_a_full_head_marks_drops_what_is_due_once_and_renews(redis: Redis, many: Callable[[int], Hints]) -> None:
     hints = many(100_000)
-    await hints.publish([hint() for _ in range(2_500)])
+    for _ in range(5):
+        await hints.publish([hint() for _ in range(500)])
     await hints.publish([hint(30.0)])
     await hints.mark_deep(QUEUE, "abc")
     assert await redis.get(DEEP) == b"abc"

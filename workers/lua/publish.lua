@@ -1,9 +1,11 @@
 -- Adds ids worth trying to one queue, unless a deep backlog makes them worthless.
 -- KEYS: queue, <queue>:deep, <queue>:wake
--- ARGV: window (ids), horizon (ms), lifetime of a payload key beyond its score (ms), then id, due in (µs), payload ...
+-- ARGV: window (ids), horizon (ms), lifetime of a payload key beyond its score (ms), surplus (due ids that are not
+-- sent: any at all mean that the backlog is deep), then id, due in (µs), payload ...
 -- Returns how many were added.
 local queue, deep, wake = KEYS[1], KEYS[2], KEYS[3]
 local window, horizon, extra = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local surplus = tonumber(ARGV[4])
 local time = redis.call('TIME')
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.floor(micros / 1000)
@@ -21,16 +23,22 @@ end
 local is_deep = redis.call('EXISTS', deep) == 1
 local due_count = redis.call('ZCOUNT', queue, '-inf', now)
 local future_count = redis.call('ZCOUNT', queue, '(' .. now, '+inf')
-local added, soon = 0, 0
-for i = 4, #ARGV, 3 do
+local added, soon = 0, surplus
+
+-- PostgreSQL has them all; from here on workers claim its head
+local function mark_deep()
+  redis.call('SET', deep, '', 'PX', 2000)
+  drop_due()
+  is_deep = true
+end
+
+if surplus > 0 and not is_deep then mark_deep() end
+for i = 5, #ARGV, 3 do
   local id, due_in, payload = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local wanted = false
   if due_in <= 0 then
     if not is_deep and due_count >= window then
-      -- PostgreSQL has them all; from here on workers claim its head
-      redis.call('SET', deep, '', 'PX', 2000)
-      drop_due()
-      is_deep = true
+      mark_deep()
     end
     wanted = not is_deep
   else
