@@ -78,6 +78,9 @@ class Verdict:
     """The worker that asked still holds its lease."""
 
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Payloads that one claim brings into the process; a larger one comes alone."""
+
 _FIELDS = len(Claimed.__slots__)
 
 
@@ -88,15 +91,27 @@ def _claimed(rows: Sequence[asyncpg.Record]) -> list[Claimed]:
 async def claim_by_id(
     link: Link, ids: Sequence[UUID], *, worker: UUID, lease: float, pool: str, tasks: Sequence[str]
 ) -> list[Claimed]:
-    """Starts those of `ids` that are claimable. `lease` in seconds."""
-    return _claimed(await link.fetch("claim_by_id", ids=ids, worker=worker, lease=lease, pool=pool, tasks=tasks))
+    """Starts those of `ids` that are claimable, within `MOST_BYTES`. `lease` in seconds."""
+    rows = await link.fetch(
+        "claim_by_id", ids=ids, worker=worker, lease=lease, pool=pool, tasks=tasks, most_bytes=MOST_BYTES
+    )
+    return _claimed(rows)
 
 
 async def claim_by_head(
     link: Link, n: int, *, worker: UUID, lease: float, pool: str, priority: str, tasks: Sequence[str]
 ) -> Head:
-    """Starts up to `n` jobs of what is due in one queue, earliest first."""
-    rows = await link.fetch("claim_by_head", n=n, worker=worker, lease=lease, pool=pool, priority=priority, tasks=tasks)
+    """Starts up to `n` jobs of what is due in one queue, earliest first, within `MOST_BYTES`."""
+    rows = await link.fetch(
+        "claim_by_head",
+        n=n,
+        worker=worker,
+        lease=lease,
+        pool=pool,
+        priority=priority,
+        tasks=tasks,
+        most_bytes=MOST_BYTES,
+    )
     return Head(_claimed([row for row in rows if row[0] is not None]), rows[-1]["seen"])
 
 

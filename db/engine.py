@@ -47,12 +47,18 @@ class Link:
         values = statement.values(binds)
         with translated():
             if not isinstance(self.executor, asyncpg.Pool):
-                return await self.executor.fetch(statement.sql, *values, timeout=CLIENT_TIMEOUT)
+                try:
+                    return await self.executor.fetch(statement.sql, *values, timeout=CLIENT_TIMEOUT)
+                except TimeoutError:
+                    self.executor.terminate()  # so that the rollback does not wait for a dead link once more
+                    raise
             async with self.executor.acquire(timeout=CLIENT_TIMEOUT) as connection:
                 try:
                     return await connection.fetch(statement.sql, *values, timeout=CLIENT_TIMEOUT)
-                except asyncpg.InternalClientError:
-                    connection.terminate()  # it has lost step with its server, and the pool would lend it again
+                except (asyncpg.InternalClientError, TimeoutError):
+                    # It has lost step with its server, and the pool would lend it again; or its link is dead (the server
+                    # gives up a statement earlier), and the driver would wait as long again to cancel what it asked.
+                    connection.terminate()
                     raise
 
     async def row(self, name: str, /, **binds: Any) -> asyncpg.Record | None:

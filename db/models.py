@@ -27,6 +27,16 @@ _QUEUE_VACUUM = {
     "autovacuum_vacuum_scale_factor": "0.01",
     "autovacuum_vacuum_threshold": "5000",
     "autovacuum_analyze_scale_factor": "0.05",
+    # Small tables, whose head everybody reads: a visit is to be over soon.
+    "autovacuum_vacuum_cost_delay": "0",
+}
+
+# A record, most of which never changes again. Vacuum also brings the BRIN index up to date with new pages, which every
+# look by time reads whole until then; so it goes by how many rows are new, not by a share of the history.
+_RECORD_VACUUM = {
+    "autovacuum_vacuum_scale_factor": "0.02",
+    "autovacuum_vacuum_insert_scale_factor": "0",
+    "autovacuum_vacuum_insert_threshold": "100000",
 }
 
 
@@ -95,6 +105,8 @@ class Job(Base):
     parent_id: Mapped[UUID | None]
     schedule_id: Mapped[UUID | None]
     workflow_id: Mapped[UUID | None]
+    payload_bytes: Mapped[int] = mapped_column(server_default=text("0"))
+    """Of the payload as text."""
 
     __table_args__ = (
         # Lists, newest first: ids are UUIDv7, so their order is the order of submission.
@@ -107,7 +119,7 @@ class Job(Base):
             text("id DESC"),
             postgresql_where=text("failed_at IS NOT NULL"),
         ),
-        # Retention. BRIN, because a summarising index does not stop a HOT update (PostgreSQL >= 16).
+        # What ended lately. BRIN, because a summarising index does not stop a HOT update (PostgreSQL >= 16).
         Index("jobs_finished", "finished_at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
         CheckConstraint(f"status IN ({_STATUSES})", name="status"),
         CheckConstraint(f"priority IN ({_PRIORITIES})", name="priority"),
@@ -121,7 +133,7 @@ class Job(Base):
         ),
         CheckConstraint("timeout > 0", name="timeout"),
         # Room on the page for the next versions of a row: claim and finish are then HOT.
-        {"postgresql_with": {"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"}},
+        {"postgresql_with": {"fillfactor": "50"} | _RECORD_VACUUM},
     )
 
 
@@ -181,8 +193,97 @@ class History(Base):
     detail: Mapped[dict[str, Any] | None]
     started_at: Mapped[datetime | None]
 
-    # A job's history, oldest first.
-    __table_args__ = (Index("history_job", "job_id", "id"),)
+    __table_args__ = (
+        # A job's history, oldest first.
+        Index("history_job", "job_id", "id"),
+        # What the figures over final jobs take back: a replayed job is final no more.
+        Index("history_replayed", "at", postgresql_where=text("event = 'replayed'")),
+    )
+
+
+class RollupMark(Base):
+    """How far the leader has counted what ended. Whoever counts holds its row, so that two leaders take turns."""
+
+    __tablename__ = "rollup_marks"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    folded_until: Mapped[datetime]
+    """Every job that ended before this moment is counted, each exactly once."""
+
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+
+class RollupTotal(Base):
+    """Final jobs that are there and ended before the mark, by status."""
+
+    __tablename__ = "rollup_totals"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(primary_key=True)
+    jobs: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+
+class Rollup(Base):
+    """Ends of jobs in one span of time: events, which neither a replay nor retention takes back."""
+
+    __tablename__ = "rollups"
+
+    span: Mapped[int] = mapped_column(primary_key=True)
+    """Seconds that a row stands for: 10, 60 or 3600; each end is in one row only."""
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    """When the span begins."""
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    pool: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[str] = mapped_column(primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(primary_key=True)
+    finished: Mapped[int] = mapped_column(BigInteger)
+    timed: Mapped[int] = mapped_column(BigInteger)
+    """How many of them had started, which the sums are over."""
+    waited: Mapped[float]
+    """Seconds from `run_at` to the last start, summed."""
+    ran: Mapped[float]
+    """Seconds from the last start to the end, summed."""
+
+    __table_args__ = (CheckConstraint("span IN (10, 60, 3600)", name="span"),)
+
+
+class RollupTime(Base):
+    """How long jobs waited and ran that ended in one span of time, as a histogram over all queues and tasks."""
+
+    __tablename__ = "rollup_times"
+
+    span: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    bin: Mapped[int] = mapped_column(primary_key=True)
+    """Bin n holds 2^(n/8) to 2^((n+1)/8) milliseconds, bin -1 what is shorter."""
+    jobs: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        CheckConstraint("span IN (10, 60, 3600)", name="span"),
+        CheckConstraint("kind IN ('wait', 'run')", name="kind"),
+    )
+
+
+class QueueCount(Base):
+    """What waits of one task in one queue, as the leader last counted it where counting at each look costs too much."""
+
+    __tablename__ = "queue_counts"
+
+    pool: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[str] = mapped_column(primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    due: Mapped[int] = mapped_column(BigInteger)
+    scheduled: Mapped[int] = mapped_column(BigInteger)
+    retrying: Mapped[float]
+    """The share of them that has failed before, from a sample."""
+    counted_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint(f"priority IN ({_PRIORITIES})", name="priority"),)
 
 
 class Worker(Base):
@@ -274,3 +375,19 @@ class IdempotencyKey(Base):
 
     # The pruner asks again for each key at its own time, so that keys of far jobs are not read every round.
     __table_args__ = (Index("idempotency_keys_check", "check_after"),)
+
+
+class Consistency(Base):
+    """What the leader's last look for broken rules found: one row, written over."""
+
+    __tablename__ = "consistency"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    checked_at: Mapped[datetime]
+    seconds: Mapped[float]
+    """How long the look took."""
+    worker_id: Mapped[UUID]
+    clean: Mapped[bool]
+    """Nothing that was found is an error."""
+    counts: Mapped[dict[str, Any]]
+    """Code → how many were found; what was not found is left out."""

@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.engine import Link
+from db.rollups import COUNTED_AT_EACH_LOOK
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Jobs of one task waiting in one queue. `held`: nothing may start them now, or nobody is there who could."""
+    """Jobs of one task waiting in one queue.
+
+    `held`: nothing may start them now, or nobody is there who could. Where `exact` is false one of the numbers is what the
+    leader counted last, or, while it has not, the bound up to which they were counted now.
+    """
 
     pool: str
     priority: str
@@ -17,6 +22,7 @@ class Depth:
     scheduled: int
     oldest_seconds: float | None
     held: bool
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ async def pauses(link: Link) -> list[Pause]:
 
 async def depths(link: Link, lease: float) -> list[Depth]:
     """What waits. A worker is live while its beat is younger than `lease` seconds."""
-    return [Depth(*tuple(row)) for row in await link.fetch("queue_depths", lease=lease)]
+    return [Depth(*tuple(row)) for row in await link.fetch("queue_depths", lease=lease, bound=COUNTED_AT_EACH_LOOK)]
 
 
 async def running(link: Link) -> list[Running]:

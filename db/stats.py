@@ -1,19 +1,24 @@
-"""Figures over jobs, each by a query whose cost is bounded, exact where that is cheap."""
+"""Figures over jobs, each by a statement whose cost is bounded however many jobs there are.
 
-import json
+What has ended is counted by the leader (`db.rollups`) up to a mark; a look adds what ended since. What waits and what runs
+stands in small tables of its own and is counted there, up to a bound.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from db.engine import Link
-from db.lifecycle import JobStatus
+from db.lifecycle import FINAL, JobStatus
+from db.queues import Depth
 
-SAMPLE = 20_000
+ARRIVED_SAMPLE = 5_000
 """Newest jobs that arrival rates look at."""
-FINISHED_SAMPLE = 200_000
-"""Jobs of the last five minutes that are counted."""
-LATENCY_SAMPLE = 50_000
-"""Jobs of the last five minutes whose times are sorted."""
-COUNTED_EXACTLY = 100_000
-"""Up to so many jobs every status is counted; beyond, SUCCESS and CANCELLED are estimates."""
+ENDED_SAMPLE = 4_000
+"""Jobs that ended since the mark and are looked at; the mark is about 5 s behind."""
+WAITING_SAMPLE = 2_000
+"""Waiting jobs of which it is read whether they have failed before."""
+_BINS_A_DOUBLING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,12 @@ class Finished:
     task: str
     succeeded: int
     failed: int
-    last_minute: int
+    last_minute: float
 
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Seconds, over jobs that ended in the last five minutes; None where none did."""
+    """Seconds, over jobs that ended in the last five minutes, within 5 %; None where none did."""
 
     wait_p50: float | None
     wait_p95: float | None
@@ -49,8 +54,18 @@ class Latencies:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """What is known of final jobs. `whole`: nothing that has ended is missing from it."""
+
+    totals: Mapping[JobStatus, int]
+    finished: list[Finished]
+    latencies: Latencies
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
-    """Jobs by status; `estimated` says that SUCCESS, CANCELLED and the share of RETRYING are not counted."""
+    """Jobs by status; `estimated` says that some of these are not exact."""
 
     jobs: dict[JobStatus, int]
     estimated: bool
@@ -59,9 +74,9 @@ class Counts:
 async def arrived(link: Link, tenant: str) -> list[Arrived]:
     """Submits by queue."""
     found = []
-    for row in await link.fetch("arrived_recently", tenant=tenant, sample=SAMPLE):
+    for row in await link.fetch("arrived_recently", tenant=tenant, sample=ARRIVED_SAMPLE):
         # a full sample that begins within the window stands for a shorter time, with the same rate
-        whole = row["looked_at"] < SAMPLE
+        whole = row["looked_at"] < ARRIVED_SAMPLE
         reach = max(row["oldest_seconds"], 1e-3)
         minute = 60.0 if whole else min(60.0, reach)
         scale = 1.0 if whole or reach >= 300.0 else 300.0 / reach
@@ -71,43 +86,72 @@ async def arrived(link: Link, tenant: str) -> list[Arrived]:
     return found
 
 
-async def finished(link: Link, tenant: str) -> list[Finished]:
-    """Ends by queue and task."""
-    rows = await link.fetch("finished_recently", tenant=tenant, sample=FINISHED_SAMPLE)
-    return [Finished(*tuple(row)) for row in rows]
+async def ended(link: Link, tenant: str) -> Ended:
+    """Final jobs by status, and the ends and times of the last five minutes."""
+    mark = await link.row("rollup_mark")
+    if mark is None:
+        raise RuntimeError("no row in rollup_marks, which a migration has put there")
+    rows = await link.fetch("ended_figures", tenant=tenant, since=mark["folded_until"], sample=ENDED_SAMPLE)
+    totals = dict.fromkeys((status for status in JobStatus if status in FINAL), 0)
+    bins: dict[str, dict[int, float]] = {"wait": {}, "run": {}}
+    recent: dict[tuple[str, str, str], dict[str, tuple[float, float]]] = {}
+    whole = True
+    for row in rows:
+        match row["part"]:
+            case "looked":
+                whole = row["jobs"] < ENDED_SAMPLE
+            case "total":
+                totals[JobStatus(row["status"])] = max(0, round(row["jobs"]))
+            case "recent":
+                here = recent.setdefault((row["pool"], row["priority"], row["task"]), {})
+                here[row["status"]] = (row["jobs"], row["last_minute"])
+            case kind:
+                bins[kind][row["bin"]] = row["jobs"]
+    return Ended(totals, [_finished(*key, ends) for key, ends in sorted(recent.items())], latencies(bins), whole)
 
 
-async def latencies(link: Link, tenant: str) -> Latencies:
-    """How long jobs waited and ran."""
-    row = await link.row("latencies", tenant=tenant, sample=LATENCY_SAMPLE)
-    return Latencies(None, None, None, None) if row is None else Latencies(*tuple(row))
+def _finished(pool: str, priority: str, task: str, ends: Mapping[str, tuple[float, float]]) -> Finished:
+    nothing = (0.0, 0.0)
+    return Finished(
+        pool,
+        priority,
+        task,
+        succeeded=round(ends.get(JobStatus.SUCCESS, nothing)[0]),
+        failed=round(ends.get(JobStatus.FAILED, nothing)[0]),
+        last_minute=sum(last_minute for _, last_minute in ends.values()),
+    )
 
 
-async def counts(link: Link, tenant: str) -> Counts:
-    """Jobs by status."""
-    few = await link.row("job_count_up_to", tenant=tenant, limit=COUNTED_EXACTLY + 1)
-    jobs = dict.fromkeys(JobStatus, 0)
-    if few is None or few["jobs"] <= COUNTED_EXACTLY:
-        for row in await link.fetch("status_counts", tenant=tenant):
-            jobs[JobStatus(row["status"])] = row["jobs"]
-        return Counts(jobs, estimated=False)
-    seen = await link.row("status_estimates", tenant=tenant)
-    if seen is not None:
-        jobs |= _estimates(seen["jobs"], seen["ready"], seen["running"], seen["failed"], json.loads(seen["shares"]))
-    return Counts(jobs, estimated=True)
+def latencies(bins: Mapping[str, Mapping[int, float]]) -> Latencies:
+    """Medians and 95th percentiles of two histograms, `wait` and `run`: bin → jobs. Pure."""
+    wait, run = bins["wait"], bins["run"]
+    return Latencies(percentile(wait, 0.5), percentile(wait, 0.95), percentile(run, 0.5), percentile(run, 0.95))
 
 
-def _estimates(total: int, ready: int, running: int, failed: int, shares: dict[str, float]) -> dict[JobStatus, int]:
-    """Counts from what is counted and from the shares of the last ANALYZE. Pure."""
-    waiting = shares.get("PENDING", 0.0) + shares.get("RETRYING", 0.0)
-    retrying = round(ready * shares.get("RETRYING", 0.0) / waiting) if waiting else 0
-    rest = max(0, total - ready - running - failed)
-    ended = {status: shares.get(status.value, 0.0) for status in (JobStatus.SUCCESS, JobStatus.CANCELLED)}
-    whole = sum(ended.values()) or 1.0
-    return {
-        JobStatus.PENDING: ready - retrying,
-        JobStatus.RETRYING: retrying,
-        JobStatus.RUNNING: running,
-        JobStatus.FAILED: failed,
-        **{status: round(rest * share / whole) for status, share in ended.items()},
-    }
+def percentile(bins: Mapping[int, float], share: float) -> float | None:
+    """The seconds that `share` of a histogram's jobs stay within, as the middle of their bin; None of an empty one. Pure."""
+    left = share * math.fsum(bins.values())
+    for number in sorted(bins):
+        left -= bins[number]
+        if left <= 0:
+            return 0.0005 if number < 0 else 0.001 * 2.0 ** ((number + 0.5) / _BINS_A_DOUBLING)
+    return None
+
+
+async def counts(link: Link, tenant: str, final: Ended, depths: Iterable[Depth]) -> Counts:
+    """Jobs by status, of what is known of the final ones and of the queues already."""
+    jobs = dict.fromkeys(JobStatus, 0) | dict(final.totals)
+    exact = final.whole
+    running = await link.row("running_count")
+    jobs[JobStatus.RUNNING] = 0 if running is None else running["running"]
+    row = await link.row("waiting_statuses", tenant=tenant, sample=WAITING_SAMPLE)
+    if row is not None:
+        pending, retrying = row["pending"], row["retrying"]
+        if row["looked"] >= WAITING_SAMPLE:
+            exact = False
+            waiting = max(row["looked"], sum(depth.due + depth.scheduled for depth in depths))
+            share = retrying / max(1, pending + retrying) if row["share"] is None else row["share"]
+            retrying = round(waiting * share)
+            pending = waiting - retrying
+        jobs[JobStatus.PENDING], jobs[JobStatus.RETRYING] = pending, retrying
+    return Counts(jobs, estimated=not exact)

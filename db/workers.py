@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from db import failpoints
 from db.attempts import Moved
 from db.engine import Link
 from db.lifecycle import JobStatus
@@ -60,6 +61,7 @@ class Rescued:
 
 async def join(link: Link, row: WorkerRow) -> None:
     """Makes the worker's row; harmless when repeated."""
+    await failpoints.reach("worker.joining")
     await link.fetch(
         "worker_join",
         worker=row.id,

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from db import idempotency, jobs
+from db import failpoints, idempotency, jobs
 from db.engine import Database
 from db.errors import Locked, Unavailable
 from db.jobs import Accepted, NewJob
@@ -99,8 +99,14 @@ class Accepting:
     async def _insert(self, group: Sequence[Item]) -> list[Accepted | None]:
         """For each what was accepted, or None where an earlier try of ours had inserted it already."""
         tenants, new = [tenant for tenant, _ in group], [submission.job for _, submission in group]
-        made = await steady(lambda: jobs.insert(self._database.link, tenants, new), repeatable=True)
-        return self._published(new, made)
+
+        async def step() -> list[Accepted]:
+            await failpoints.reach("api.unkeyed.committing")
+            made = await jobs.insert(self._database.link, tenants, new)
+            await failpoints.reach("api.unkeyed.committed")
+            return made
+
+        return self._published(new, await steady(step, repeatable=True))
 
     async def _made_before(self, tenant: str, job_id: UUID) -> Accepted:
         # The statement had been committed when the connection broke: this id is nobody else's.
@@ -115,9 +121,12 @@ class Accepting:
         contents = [submission.content for _, submission in group]
 
         async def step() -> list[Accepted]:
-            return await idempotency.submit(
+            await failpoints.reach("api.keyed.committing")
+            made = await idempotency.submit(
                 self._database.link, tenants, SINGLE, jobs=new, contents=contents, hours=self._hours
             )
+            await failpoints.reach("api.keyed.committed")
+            return made
 
         try:
             made = await step()
@@ -131,6 +140,7 @@ class Accepting:
         """Hints at the jobs that were made, once for all of them; never waits."""
         by_id = {one.id: one for one in made}
         found = [by_id.get(job.id) for job in new]
+        failpoints.hit("api.publishing")
         self._publisher.offer(
             [Hint(job.id, job.pool, job.priority, one.due_in) for job, one in zip(new, found, strict=True) if one]
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import idempotency, jobs
+from db import failpoints, idempotency, jobs
 from db.engine import Database, Link
 from db.errors import BadRow, Locked
 from db.idempotency import Claim, Held
@@ -57,7 +57,10 @@ async def accept_batch(database: Database, tenant: str, batch: Batch, hours: flo
 
     async def step() -> BatchOutcome:
         async with database.begin() as link:
-            return await _commit_batch(link, tenant, batch, hours)
+            outcome = await _commit_batch(link, tenant, batch, hours)
+            await failpoints.reach("api.batch.committing")
+        await failpoints.reach("api.batch.committed")
+        return outcome
 
     try:
         return await (step() if keyed else steady(step))

@@ -13,7 +13,7 @@ from starlette.routing import Route, compile_path
 
 from db.engine import Database
 from service import handlers
-from service.api import job_actions, job_lists, jobs, queues, stats, system, tasks, workers
+from service.api import consistency, job_actions, job_lists, jobs, queues, stats, system, tasks, workers
 from service.catalogue import Catalogue
 from service.companion import companion_worker
 from service.fresh import Fresh
@@ -38,6 +38,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tasks.router,
     workers.router,
     stats.router,
+    consistency.router,
     system.router,
 )
 

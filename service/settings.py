@@ -3,11 +3,13 @@
 Everything is checked once, and everything that is wrong is said at once.
 """
 
+import os
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode
 
+from db import failpoints
 from db.errors import SettingsError
 from db.settings import DatabaseSettings
 from db.urls import postgres_dsn
@@ -104,9 +106,15 @@ S = TypeVar("S", bound=DatabaseSettings)
 
 
 def read(kind: type[S]) -> S:
-    """Settings of one kind from the environment. Raises SettingsRefusedError with everything that is wrong."""
+    """Settings of one kind from the environment. Raises SettingsRefusedError with everything that is wrong.
+
+    The first thing that every process of the service does, so the failpoints of a test are armed here.
+    """
     try:
+        failpoints.arm(os.environ)
         return kind()
+    except failpoints.FailpointsRefused as error:
+        raise SettingsRefusedError(error.lines) from None
     except ValidationError as error:
         raise SettingsRefusedError(refusal_lines(error)) from None
     except OSError as error:

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import structlog
 
+from db import failpoints
 from db.attempts import Claimed
 from db.lifecycle import CancelledBy, ErrorKind
 from errander import Context, JobInfo, PayloadInvalid, Registry, SyncContext, Task
@@ -42,6 +43,8 @@ class Stop(StrEnum):
     CANCEL = "cancel"
     DRAIN = "drain"
     LOST = "lost"
+    CROWDED = "crowded"
+    """It was claimed ahead, and no slot became free for it."""
 
 
 class Host(Protocol):
@@ -106,6 +109,7 @@ class Attempt:
         outcome: Outcome | None
         try:
             outcome = await self._outcome()
+            failpoints.hit("attempt.ended")
         except BaseException as error:  # ours, not the task's: the job must not pay for it
             _log.exception("attempt.broken", job_id=str(self.id), attempt=self.number)
             outcome = GivenBack(f"the worker failed: {error!r}", begun=self.begun_at is not None, delay=1.0)
@@ -220,6 +224,8 @@ class Attempt:
                 return Cancelled(CancelledBy.CLIENT, None)
             case Stop.DRAIN:
                 return GivenBack("its worker drained", begun=self.begun_at is not None)
+            case Stop.CROWDED:
+                return GivenBack("no slot became free for it", begun=False)
             case _:
                 return None
 
@@ -237,6 +243,7 @@ class Attempt:
         """Its code starts: from here its timeout runs."""
         self.begun_at = time.monotonic()
         self.deadline = self.begun_at + self.job.timeout
+        failpoints.hit("attempt.starting")
 
     def stop(self, reason: Stop) -> None:
         """Ends it as far as that is possible from outside; the first reason counts. On the job loop only."""
@@ -247,6 +254,12 @@ class Attempt:
             self._child_kill()
         elif self._cancellable and self._aio_task is not None:
             self._aio_task.cancel()
+
+    def decline(self, reason: Stop) -> None:
+        """Ends it before it was started; the first reason counts."""
+        self.stop_reason = self.stop_reason or reason
+        self.outcome = self._stopped()
+        self._host.ended(self, self.outcome)
 
     # -- facts -------------------------------------------------------------------------------------------------------
 

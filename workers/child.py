@@ -17,6 +17,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from db import failpoints
 from db.lifecycle import ErrorKind
 from errander import Context, JobInfo, PayloadInvalid, SyncContext, registry
 from workers import outcomes
@@ -70,7 +71,9 @@ def run_job(message: Mapping[str, Any], port: PipePort) -> Outcome:
     context = (Context if is_async else SyncContext)(info, port) if task.wants_context else None
     try:
         args, kwargs = task.bind(message["payload"], context)
+        failpoints.hit("child.starting")
         value = asyncio.run(task.fn(*args, **kwargs)) if is_async else task.fn(*args, **kwargs)
+        failpoints.hit("child.ended")
     except PayloadInvalid as error:
         text = outcomes.scrub(str(error), outcomes.MAX_MESSAGE)
         return Failed(ErrorKind.PAYLOAD, "PayloadInvalid", text, final=True)
@@ -97,6 +100,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(parent)
     connection = socket.socket(fileno=descriptor)
+    failpoints.arm(os.environ)
     load(imports["tasks"], imports["builtin"])
     port = PipePort(connection)
     port.send({"say": "ready"})

@@ -26,6 +26,8 @@ from workers.outcomes import Cancelled, Failed, Outcome, Snoozed, Succeeded
 ISOLATED_AT_ONCE = 2
 _START_SECONDS = 60.0
 """How long a child may take to import the tasks."""
+_DYING_SECONDS = 1.0
+"""How long a child that has stopped talking may take to end by itself."""
 _HEADER = struct.Struct("!I")
 _CLASSES: dict[str, type[Succeeded | Failed | Snoozed | Cancelled]] = {
     "succeeded": Succeeded,
@@ -115,8 +117,7 @@ class Child:
             async with asyncio.timeout(_START_SECONDS):
                 message = await self._read()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
-            self.kill()
-            await self._process.wait()
+            await self._until_gone()
             raise ChildNotStarted(f"a child process did not start ({self.how_it_ended()}): {error!r}") from error
         if message.get("say") != "ready":
             raise ChildNotStarted(f"a child process began with {message!r}")
@@ -146,9 +147,21 @@ class Child:
                     case _:
                         return load_outcome(message)
         except (OSError, asyncio.IncompleteReadError, ValueError):
+            await self._until_gone()
+            return None
+
+    async def _until_gone(self) -> None:
+        """Returns when it has ended, which it mostly has by itself: it is killed only if it has not.
+
+        A kill looks first whether the process has ended, and thereby takes its exit status away from the loop's watcher of
+        children, which would then report 255.
+        """
+        try:
+            async with asyncio.timeout(_DYING_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
             self.kill()
             await self._process.wait()
-            return None
 
     def kill(self) -> None:
         """Ends it at once."""

@@ -1,10 +1,12 @@
 """Running one worker process in the foreground, for `errander worker` and for arq's own command."""
 
 import asyncio
+import os
 import sys
 
 import structlog
 
+from db import failpoints
 from db.errors import DatabaseError
 from errander import AuthoringError
 from workers import ending, garbage, logs
@@ -19,7 +21,11 @@ def run(settings: WorkerSettings, *, burst: bool = False) -> int:
     logs.set_up(settings.log_format, settings.log_level)
     garbage.settle()
     try:
+        failpoints.arm(os.environ)
         again = asyncio.run(_run(settings, burst=burst))
+    except failpoints.FailpointsRefused as error:
+        print(f"errander worker: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command
+        return 2
     except (AuthoringError, DatabaseError, ValueError) as error:
         print(f"errander worker: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command
         return 1

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from db import attempts, workers
+from db import attempts, failpoints, workers
+from db.consistency import Limits
 from db.engine import Database
 from db.errors import DatabaseError
 from db.lifecycle import JobStatus
@@ -25,10 +26,12 @@ from workers.health import HealthServer
 from workers.held import Held
 from workers.lease import Lease
 from workers.loops.base import Loop
+from workers.loops.consistency import Consistency
 from workers.loops.horizon import Horizon
 from workers.loops.leader import Leader
 from workers.loops.pruner import Pruner
 from workers.loops.reaper import Reaper
+from workers.loops.rollups import Rollups
 from workers.loops.silence import Silence
 from workers.progress import ProgressBoard
 from workers.publisher import Publisher
@@ -44,6 +47,8 @@ LOST_GRACE_SECONDS = 5.0
 """How long code may take to end once the lease is lost."""
 _LEADER_STEP_SECONDS = 1.0
 _WATCH_SECONDS = 0.25
+_DRAIN_GRACE_SECONDS = 2.0
+"""How much longer than its drain a job loop that stands still may take before the process ends without it."""
 _RETRY_SECONDS = 0.5
 _STOP_SECONDS = 5.0  # a database that does not answer must not hold up the end of the process
 
@@ -56,6 +61,8 @@ class Orders:
     drain: Callable[[], None]
     lost: Callable[[], None]
     kill_children: Callable[[], None]
+    told_at: Callable[[], float | None]
+    """When a signal told the process to leave, by the monotonic clock; heard even while the job loop stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,8 @@ class Control:
         async with (
             await Database.open(url, schema=schema, size=1, ready=False) as beat_db,
             await Database.open(url, schema=schema, size=2, ready=False) as loops_db,
+            # opened by the leader only, every few minutes, and closed when it is idle
+            await Database.open(url, schema=schema, size=1, ready=False) as checks_db,
             HealthServer(self._settings, self._shared, self.ready) as health,
         ):
             self._row = replace(self._row, metrics_port=health.port)
@@ -131,6 +140,7 @@ class Control:
                     ("watch", self._keep_watching(beat_db)),
                     ("silence", self._keep_observing(loops_db)),
                     ("leader", self._keep_leading(leader)),
+                    ("consistency", self._keep_checking(checks_db)),
                 )
             ]
             await self._over.wait()
@@ -149,6 +159,7 @@ class Control:
         return [
             self._reaper,
             Horizon(database.link, publisher, window=settings.hint_window, horizon=settings.hint_horizon),
+            Rollups(database),
             Pruner(database.link, days=days, idempotency_hours=settings.idempotency_hours),
         ]
 
@@ -183,7 +194,9 @@ class Control:
 
     async def _beat(self, database: Database) -> None:
         sent = time.monotonic()
+        await failpoints.reach("beat.sending")
         drain = await workers.beat(database.link, self._row.id, running=len(self._shared.held), slots=self._row.slots)
+        await failpoints.reach("beat.answered")
         if drain is None:
             if not self._shared.lease.lost and not self._shared.lease.left:
                 _log.error("worker.lease_lost", worker=str(self._row.id))
@@ -213,7 +226,9 @@ class Control:
 
     async def _call(self, database: Database) -> None:
         sent = time.monotonic()
+        await failpoints.reach("roll_call.sending")
         rows = await workers.roll_call(database.link, self._row.id)
+        await failpoints.reach("roll_call.answered")
         oldest_claim = self._shared.held.oldest_claim()
         findings = self._roll_call.compare(rows, self._shared.held.snapshot(), sent=sent, oldest_claim=oldest_claim)
         if findings.cancelled:
@@ -223,6 +238,7 @@ class Control:
             self._orders.stop(findings.lost, Stop.LOST)
         if findings.strays:
             _log.warning("roll_call.strays", jobs=[str(row.id) for row in findings.strays])
+            await failpoints.reach("roll_call.giving_back")
             await attempts.give_back(
                 database.link,
                 worker=self._row.id,
@@ -246,10 +262,13 @@ class Control:
                     self._leave()  # the job loop had its grace, and as long again
             held = [entry.attempt for entry in self._shared.held.snapshot().values()]
             if self._shared.pulse.stuck(held, self._settings.stuck):
-                await self._end_alone(database, held)
+                await self._end_alone(database, self._shared.pulse.culprits(held))
+            told_at = self._orders.told_at()
+            overdue = told_at is not None and now > told_at + self._settings.drain + _DRAIN_GRACE_SECONDS
+            if overdue and self._shared.pulse.silent_for() > _DRAIN_GRACE_SECONDS:
+                await self._end_alone(database, [])  # the code that blocks it is within its time: it goes back too
 
-    async def _end_alone(self, database: Database, held: list[Attempt]) -> None:
-        culprits = self._shared.pulse.culprits(held)
+    async def _end_alone(self, database: Database, culprits: list[Attempt]) -> None:
         _log.error(
             "worker.loop_blocked",
             seconds=round(self._shared.pulse.silent_for(), 1),
@@ -261,7 +280,7 @@ class Control:
 
     def _leave(self) -> None:
         self._orders.kill_children()
-        ending.leave(again=True, supervised=self._settings.supervised)
+        ending.leave(again=self._orders.told_at() is None, supervised=self._settings.supervised)
 
     # -- silence and leadership --------------------------------------------------------------------------------------
 
@@ -270,6 +289,7 @@ class Control:
         silence = Silence(lease=settings.lease, heartbeat=settings.heartbeat, clock=time.monotonic)
 
         async def look() -> None:
+            await failpoints.reach("silence.looking")
             self._silent = silence.look(await workers.beats(database.link))
             self._reaper.hurry()
 
@@ -285,3 +305,14 @@ class Control:
                 await leader.step()
                 self.leads = leader.leads
             await asyncio.sleep(min(_LEADER_STEP_SECONDS, self._settings.leader / 5))
+
+    async def _keep_checking(self, database: Database) -> None:
+        check = Consistency(database, self._row.id, Limits(lease=self._settings.lease))
+        led = False
+        while True:
+            if self.leads and not led:
+                check.begin()
+            led = self.leads
+            if led and check.due():
+                await self._try("consistency", check.tick)
+            await asyncio.sleep(_LEADER_STEP_SECONDS)

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from db import workers
+from db import failpoints, workers
 from db.engine import Link
 from db.errors import DatabaseError
 from workers.attempt import Attempt
@@ -58,9 +58,11 @@ async def last_act(link: Link, worker: UUID, held: Held, culprits: Collection[At
     items: Sequence[Item] = last_outcomes(held, culprits)
     while True:
         try:
+            await failpoints.reach("ending.writing")
             if items:
                 items = await flush.write(link, items)
             if not items:
+                await failpoints.reach("ending.written")
                 await workers.leave(link, worker)
                 return
         except DatabaseError as error:
@@ -73,6 +75,7 @@ async def last_act(link: Link, worker: UUID, held: Held, culprits: Collection[At
 
 def leave(*, again: bool, supervised: bool) -> NoReturn:
     """Leaves without looking back. `again`: this process is to run again, by its supervisor or by itself."""
+    failpoints.hit("ending.leaving")
     with contextlib.suppress(Exception):
         logging.shutdown()
         sys.stdout.flush()

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import structlog
 
-from db import attempts
+from db import attempts, failpoints
 from db.attempts import Moved
 from db.engine import Link
 from db.errors import BadRow, DatabaseError
@@ -155,7 +155,9 @@ class Flush:
 
     async def _write_kind(self, link: Link, kind: type[Outcome], items: list[Item]) -> list[Item]:
         try:
+            await failpoints.reach("flush.sending")
             moved = await _STATEMENTS[kind](link, self._worker, items)
+            await failpoints.reach("flush.committed")
         except BadRow as error:
             if len(items) > 1:
                 half = len(items) // 2
@@ -165,6 +167,7 @@ class Flush:
             return await self._write_bad(link, items[0], error)
         missing = {item.attempt.id: item for item in items}
         self._confirm([(missing.pop(row.id).attempt, row) for row in moved])
+        await failpoints.reach("flush.confirmed")
         return await self._ask(link, missing) if missing else []
 
     async def _write_bad(self, link: Link, item: Item, error: BadRow) -> list[Item]:

@@ -20,7 +20,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from db import migrate
+from db import failpoints, migrate
 from db.attempts import Claimed
 from db.engine import Database
 from db.errors import DatabaseError
@@ -31,7 +31,7 @@ from workers.attempt import Attempt, Stop
 from workers.cancelling import cancel_and_wait
 from workers.children import Children
 from workers.control import LOST_GRACE_SECONDS, Control, Orders, Shared
-from workers.fill import IDLE_SECONDS, Filler, Room
+from workers.fill import IDLE_SECONDS, Filler
 from workers.flush import Flush
 from workers.held import Held
 from workers.hints import Hints, health_key, queue_name
@@ -41,6 +41,7 @@ from workers.progress import ProgressBoard
 from workers.publisher import Publisher
 from workers.pulse import Pulse
 from workers.redis_client import connect
+from workers.room import Room
 from workers.settings import WorkerSettings
 from workers.take import Claims, Served, Taker
 
@@ -80,6 +81,7 @@ class WorkerProcess:
         self._culprits: set[Attempt] = set()
         self._why: Why | None = None
         self._dismissed = False
+        self._told_at: float | None = None
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -137,7 +139,8 @@ class WorkerProcess:
             claims=Claims(self.held.begin_claim, self._claimed),
             head_seconds=self.settings.head,
         )
-        wake_keys = [f"{queue_name(self.settings.pool, priority)}:wake" for priority in self.settings.priorities]
+        priorities = [str(priority) for priority in self.settings.priorities]
+        wake_keys = {f"{queue_name(self.settings.pool, priority)}:wake": priority for priority in priorities}
         filler = Filler(taker, self.room, self.flush, self.lease, waker=waker, wake_keys=wake_keys)
         shared = Shared(self.held, self.lease, self.progress, self.pulse)
         control = Control(self.settings, self._row(), shared, self._orders(asyncio.get_running_loop()))
@@ -183,11 +186,11 @@ class WorkerProcess:
     def _claimed(self, number: int, jobs: Sequence[Claimed], ambiguous: bool) -> None:
         attempts = [Attempt(job, self) for job in jobs]
         self.held.end_claim(number, attempts, ambiguous=ambiguous)
-        for attempt in attempts:
-            self.room.running.add(attempt)
-            self.started += 1
-            attempt.start()
-            if self._why is not None:  # a claim that was under way when the process was told to end
+        self.started += len(attempts)
+        self.room.admit(attempts)
+        if self._why is not None:  # a claim that was under way when the process was told to end
+            self._refuse_line(self._why)
+            for attempt in attempts:
                 attempt.stop(Stop.DRAIN)
         if self.settings.max_jobs is not None and self.started >= self.settings.max_jobs:
             self._begin_ending(Why.RETIRE)
@@ -209,13 +212,12 @@ class WorkerProcess:
 
     def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
         """Frees the slot and hands the outcome to the flush."""
-        self.room.running.discard(attempt)
         self._culprits.discard(attempt)
         if outcome is None:
             self.held.release([attempt])
         else:
             self.flush.add(attempt, outcome)
-        self.room.changed.set()
+        self.room.ended(attempt)
 
     # -- deadlines ---------------------------------------------------------------------------------------------------
 
@@ -223,6 +225,8 @@ class WorkerProcess:
         while True:
             self.pulse.beat()
             now = time.monotonic()
+            for attempt in self.room.leave_line(patient=True):
+                attempt.decline(Stop.CROWDED)
             for attempt in [attempt for attempt in self.room.running if now > attempt.deadline]:
                 attempt.stop(Stop.TIMEOUT)
                 if now > attempt.deadline + self.settings.stuck and attempt not in self._culprits:
@@ -255,13 +259,19 @@ class WorkerProcess:
         if self._why is None or why is Why.LOST:
             _log.info("worker.ending", why=str(why), running=len(self.room.running))
             self._why = why
+            self._refuse_line(why)
         self._ending.set()
         self.room.changed.set()
         if why is Why.LOST:
             self._hurry.set()
 
+    def _refuse_line(self, why: Why) -> None:
+        for attempt in self.room.leave_line():
+            attempt.decline(Stop.LOST if why is Why.LOST else Stop.DRAIN)
+
     async def _end(self, database: Database) -> None:
         """Lets jobs end, stops the rest, writes what is left; leaves directly if any code is still running."""
+        await failpoints.reach("ending.draining")
         if self._why is Why.LOST:
             await self._stop_running(Stop.LOST, LOST_GRACE_SECONDS)
         else:
@@ -302,13 +312,18 @@ class WorkerProcess:
                 self._hurry.set()  # a second signal: do not wait for jobs
             self._begin_ending(Why.DRAIN)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, told)
+        def heard(*_: object) -> None:
+            # Not the loop's own way: a task that holds up the loop would hold that up too, and the control thread must
+            # know that this process is to leave.
+            self._told_at = self._told_at or time.monotonic()
+            loop.call_soon_threadsafe(told)
+
+        former = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+            for number, handler in former.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     def _orders(self, loop: asyncio.AbstractEventLoop) -> Orders:
         def stop_all(attempts: Sequence[Attempt], reason: Stop) -> None:
@@ -326,6 +341,7 @@ class WorkerProcess:
             drain=lambda: post(Why.DRAIN),
             lost=lambda: post(Why.LOST),
             kill_children=self.children.kill_all,
+            told_at=lambda: self._told_at,
         )
 
     # -- what it says of itself --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
+from db import failpoints
 from workers.hints import Hint, Hints
 from workers.redis_client import connect
 
@@ -92,10 +93,12 @@ class Publisher:
         final, self._final = self._final[:_BATCH], self._final[_BATCH:]
         try:
             async with asyncio.timeout(_CALL_SECONDS if len(batch) <= 100 else _CALL_SECONDS * 5):
+                await failpoints.reach("publisher.sending")
                 if batch:
                     await self._hints.publish(batch)
                 if final:
                     await self._hints.announce_final(final)
+                await failpoints.reach("publisher.sent")
         except (RedisError, OSError, TimeoutError) as error:
             if self.healthy:
                 _log.warning("hints.unavailable", error=repr(error), hint="workers find due jobs in PostgreSQL")

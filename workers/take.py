@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
-from db import attempts
+from db import attempts, failpoints
 from db.attempts import Claimed, Verdict
 from db.engine import Link
 from db.lifecycle import CLAIMABLE
@@ -94,18 +94,26 @@ class Taker:
         """Members of the queues that were no ids."""
         self._short: set[str] = set()
 
-    async def take(self, slots: int) -> int:
-        """Claims up to `slots` jobs; the number won. Raises DatabaseError."""
+    async def take(self, slots: int, woken_by: str | None = None) -> int:
+        """Claims up to `slots` jobs; the number won. Raises DatabaseError.
+
+        A worker that was idle is `woken_by` a priority, and looks there first: it has slots for all the others too.
+        """
+        if woken_by is not None and not self.redis_away:
+            won = await self._by_hint(woken_by, slots)
+            if won:
+                self._short.clear()
+                return won
         now = time.monotonic()
         by_head = [priority for priority in self._served.priorities if self._next_head[priority] <= now]
         heads = frozenset(by_head)
         due = await self._peek([priority for priority in self._served.priorities if priority not in heads], slots)
-        if len(self._queues) > 1 and by_head:
+        if len(by_head) > 1:
             due |= await attempts.due_by_head(
                 self._link, slots, pool=self._served.pool, priorities=by_head, tasks=self._served.tasks
             )
         elif by_head:
-            due[by_head[0]] = slots
+            due[by_head[0]] = slots  # mostly one that was full a moment ago; if it is not, the next take knows
         found = {priority: count for priority, count in due.items() if count > 0}
         shares = self._shares.allot(slots, found)
         won = 0
@@ -182,7 +190,9 @@ class Taker:
 
     async def _by_hint(self, priority: str, share: int) -> int:
         try:
+            await failpoints.reach("take.popping")
             taken = await self._hints.take(self._queues[priority], share)
+            await failpoints.reach("take.popped")
         except (RedisError, OSError) as error:
             self._redis_failed(error)
             return 0
@@ -193,14 +203,17 @@ class Taker:
         if not taken.ids:
             return 0
         won = await self._claim_ids(taken.ids)
-        missing = [job_id for job_id in taken.ids if job_id not in won]
+        ids = {job.id for job in won}
+        missing = [job_id for job_id in taken.ids if job_id not in ids]
         if missing:
-            await self._judge(missing, priority)
+            is_cut = sum(len(job.payload.encode()) for job in won) >= attempts.MOST_BYTES
+            await self._judge(missing, priority, again_in=0.0 if is_cut else LOCKED_SECONDS)
         return len(won)
 
-    async def _claim_ids(self, ids: list[UUID]) -> set[UUID]:
+    async def _claim_ids(self, ids: list[UUID]) -> list[Claimed]:
         number = self._claims.begin()
         try:
+            await failpoints.reach("claim.by_id.sending")
             jobs = await attempts.claim_by_id(
                 self._link,
                 ids,
@@ -209,14 +222,16 @@ class Taker:
                 pool=self._served.pool,
                 tasks=self._served.tasks,
             )
+            await failpoints.reach("claim.by_id.committed")
         except BaseException:
             self._claims.end(number, (), True)
             raise
         self._claims.end(number, jobs, False)
-        return {job.id for job in jobs}
+        return jobs
 
-    async def _judge(self, ids: list[UUID], priority: str) -> None:
+    async def _judge(self, ids: list[UUID], priority: str, *, again_in: float) -> None:
         """One query tells what became of ids that were not won; those that may be won later go back."""
+        await failpoints.reach("claim.judging")
         verdicts = await attempts.verdict(
             self._link,
             ids,
@@ -228,7 +243,7 @@ class Taker:
         again = [
             Hint(job_id, self._served.pool, priority, delay)
             for job_id, verdict in verdicts.items()
-            if (delay := back_in(verdict)) is not None
+            if (delay := back_in(verdict, again_in)) is not None
         ]
         if again:
             self._publisher.offer(again)
@@ -254,6 +269,7 @@ class Taker:
     async def _claim_head(self, priority: str, share: int) -> attempts.Head:
         number = self._claims.begin()
         try:
+            await failpoints.reach("claim.by_head.sending")
             head = await attempts.claim_by_head(
                 self._link,
                 share,
@@ -263,6 +279,7 @@ class Taker:
                 priority=priority,
                 tasks=self._served.tasks,
             )
+            await failpoints.reach("claim.by_head.committed")
         except BaseException:
             self._claims.end(number, (), True)
             raise
@@ -304,8 +321,11 @@ class Taker:
             return False
 
 
-def back_in(verdict: Verdict) -> float | None:
-    """Seconds after which an id that was not won is worth trying again; None: drop it. It starts nothing itself."""
+def back_in(verdict: Verdict, again_in: float = LOCKED_SECONDS) -> float | None:
+    """Seconds after which an id that was not won is worth trying again; None: drop it. It starts nothing itself.
+
+    `again_in` for one with which nothing is wrong: its row was locked, or the claim was full of large payloads.
+    """
     if verdict.status not in CLAIMABLE or not verdict.waits or not verdict.mine:
         return None  # final, WAITING, RUNNING (ours too), or another pool's
     if not verdict.alive:
@@ -314,4 +334,4 @@ def back_in(verdict: Verdict) -> float | None:
         return LOCKED_SECONDS if verdict.served_elsewhere else None
     if verdict.due_in is not None and verdict.due_in > 0:
         return verdict.due_in
-    return LOCKED_SECONDS if verdict.claimable else None  # else paused or expired
+    return again_in if verdict.claimable else None  # else paused or expired

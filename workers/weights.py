@@ -21,17 +21,19 @@ class Shares:
     def allot(self, slots: int, due: Mapping[str, int]) -> dict[str, int]:
         """Shares `slots` over the priorities that have something `due` (how much); the shares, none above its due."""
         shares: dict[str, int] = {}
-        for _ in range(slots):
+        for given in range(slots):
             open_queues = [name for name, count in due.items() if count > shares.get(name, 0)]
             if not open_queues:
+                break
+            if len(open_queues) == 1:  # nobody to be fair to, so nobody pays
+                name = open_queues[0]
+                shares[name] = min(due[name], shares.get(name, 0) + slots - given)
                 break
             chosen = self._serve(open_queues)
             shares[chosen] = shares.get(chosen, 0) + 1
         return shares
 
     def _serve(self, queues: list[str]) -> str:
-        if len(queues) == 1:  # nobody to be fair to, so nobody pays
-            return queues[0]
         for name in queues:
             self._credits[name] += self._weights[name]
         chosen = max(queues, key=lambda name: (self._credits[name], self._weights[name]))

@@ -25,6 +25,7 @@ edited AS (
             ELSE greatest(now(), CAST(:run_at AS timestamptz))
         END,
         payload = coalesce(CAST(:payload AS jsonb), j.payload),
+        payload_bytes = coalesce(octet_length(CAST(:payload AS jsonb)::text), j.payload_bytes),
         max_attempts = coalesce(CAST(:max_attempts AS integer), j.max_attempts),
         timeout = coalesce(CAST(:timeout AS double precision), j.timeout),
         backoff = coalesce(CAST(:backoff AS jsonb), j.backoff),

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db import history, jobs
+from db import failpoints, history, jobs
 from db.engine import Link
 from db.history import HistoryRow
 from db.jobs import Change, Queued
@@ -52,7 +52,9 @@ async def _change(services: Services, job_id: UUID, step: Step) -> tuple[JobReco
             record = await jobs.get(link, TENANT, job_id)
             if record is None:
                 raise not_found(f"job {job_id}")
-            return record, change
+            await failpoints.reach("api.change.committing")
+        await failpoints.reach("api.change.committed")
+        return record, change
 
     record, change = await steady(once)
     publish_queued(services, change.queued)

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db import jobs
+from db import failpoints, jobs
 from db.jobs import Edit
 from db.lifecycle import JobStatus
 from db.records import JobRecord
@@ -111,6 +111,7 @@ async def submit(request: Request) -> Response:
     submission = accepted_or_raise(resolver, await resolver.submission(sent, key=key))
     accepting: Accepting = request.app.state.accepting
     found = await (accepting.accept if key is None else accepting.accept_keyed)(TENANT, submission)
+    await failpoints.reach("api.answering")
     headers = {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{found.id}"}
     replayed = isinstance(found, JobRecord)
     if replayed:
@@ -168,6 +169,7 @@ async def submit_batch(request: Request) -> Response:
     batch = Batch(submissions, key, content)
     outcome = await accept_batch(services.database, TENANT, batch, services.settings.idempotency_hours)
     made = {one.job.id: one.job for one in submissions}
+    await failpoints.reach("api.batch.publishing")
     services.publisher.offer(
         [Hint(row.id, made[row.id].pool, made[row.id].priority, row.due_in) for row in outcome.accepted]
     )

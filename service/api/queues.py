@@ -11,7 +11,7 @@ from starlette.responses import Response
 from db import queues, stats
 from db.lifecycle import Priority
 from db.queues import Depth, Fleet, Pause, Running
-from db.stats import Arrived, Finished
+from db.stats import Arrived, Ended
 from service.api.documents import QueueDocument, Queues
 from service.fields import ReasonBody, read
 from service.openapi import answers, operation
@@ -49,7 +49,7 @@ class Seen:
     fleet: list[Fleet]
     pauses: list[Pause]
     arrived: list[Arrived]
-    finished: list[Finished]
+    ended: Ended
     declared: frozenset[str]
     """Pools that tasks declare: their queues are shown before their first job."""
 
@@ -64,7 +64,7 @@ async def look(services: Services) -> Seen:
         fleet=await fresh.get("fleet", lambda: queues.fleet(link, lease)),
         pauses=await queues.pauses(link),
         arrived=await fresh.get("arrived", lambda: stats.arrived(link, TENANT)),
-        finished=await fresh.get("finished", lambda: stats.finished(link, TENANT)),
+        ended=await fresh.get("ended", lambda: stats.ended(link, TENANT)),
         declared=frozenset(
             str(entry.newest.defaults["pool"]) for entry in entries if entry.newest.defaults.get("pool")
         ),
@@ -73,7 +73,7 @@ async def look(services: Services) -> Seen:
 
 def documents(seen: Seen) -> list[dict[str, Any]]:
     """Every queue of every pool that anybody named, the pool default first. Pure."""
-    parts = (seen.depths, seen.running, seen.fleet, seen.pauses, seen.arrived, seen.finished)
+    parts = (seen.depths, seen.running, seen.fleet, seen.pauses, seen.arrived, seen.ended.finished)
     pools = {row.pool for rows in parts for row in rows} | seen.declared
     ordered = [DEFAULT_POOL, *sorted(pools - {DEFAULT_POOL})]
     return [_document(seen, pool, priority) for pool in ordered for priority in Priority]
@@ -86,7 +86,7 @@ def _document(seen: Seen, pool: str, priority: str) -> dict[str, Any]:
     paused = next((row for row in seen.pauses if (row.pool, row.priority) == here), None)
     # The depths may be a moment older than the pause: a paused queue has nothing ready.
     ready = [row for row in waiting if not row.held and paused is None]
-    finished = sum(row.last_minute for row in seen.finished if (row.pool, row.priority) == here)
+    finished = sum(row.last_minute for row in seen.ended.finished if (row.pool, row.priority) == here)
     return {
         "queue": name_of(pool, priority),
         "pool": pool,

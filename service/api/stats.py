@@ -31,10 +31,10 @@ async def get_stats(request: Request) -> Response:
     services = services_of(request)
     refuse_unknown(request)
     link, fresh = services.database.link, services.fresh
-    counts = await fresh.get("counts", lambda: stats.counts(link, TENANT))
-    latencies = await fresh.get("latencies", lambda: stats.latencies(link, TENANT))
     living = await fresh.get("workers", lambda: workers.list_workers(link))
     seen = await look(services)
+    counts = await fresh.get("counts", lambda: stats.counts(link, TENANT, seen.ended, seen.depths))
+    latencies = seen.ended.latencies
     return json_response(
         {
             "at": moment_text(datetime.now(UTC)),
@@ -44,8 +44,8 @@ async def get_stats(request: Request) -> Response:
             "tasks": by_task(seen, await services.catalogue.entries()),
             "last_5_minutes": {
                 "submitted": sum(row.last_5_minutes for row in seen.arrived),
-                "succeeded": sum(row.succeeded for row in seen.finished),
-                "failed": sum(row.failed for row in seen.finished),
+                "succeeded": sum(row.succeeded for row in seen.ended.finished),
+                "failed": sum(row.failed for row in seen.ended.finished),
                 "wait_p50": latencies.wait_p50,
                 "wait_p95": latencies.wait_p95,
                 "run_p50": latencies.run_p50,
@@ -61,11 +61,11 @@ def by_task(seen: Seen, entries: dict[str, Entry]) -> dict[str, dict[str, Any]]:
     names = set(entries)
     names |= {row.task for row in seen.depths}
     names |= {row.task for row in seen.running}
-    names |= {row.task for row in seen.finished}
+    names |= {row.task for row in seen.ended.finished}
     found = {}
     for name in sorted(names):
         waiting = [row for row in seen.depths if row.task == name]
-        ended = [row for row in seen.finished if row.task == name]
+        ended = [row for row in seen.ended.finished if row.task == name]
         entry = entries.get(name)
         found[name] = {
             "ready": sum(row.due for row in waiting if not row.held),

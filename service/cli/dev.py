@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     import os  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
+    from db import failpoints  # noqa: PLC0415
     from service.dev.folder import DataFolder  # noqa: PLC0415
     from service.dev.options import DevError  # noqa: PLC0415
     from service.dev.stack import Stack, check_port  # noqa: PLC0415
@@ -49,12 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
     data = DataFolder(options.data_dir)
     console = Console()
     try:
+        failpoints.arm(environ)
         options.check(environ)
         with data.held(fresh=options.fresh) as ended:
             if ended:
                 console.say(f"ended what an earlier run had left: {', '.join(ended)}")
             check_port(options)
             return asyncio.run(Stack(options, data, console, environ, Path.cwd()).run())
+    except failpoints.FailpointsRefused as error:
+        print(f"errander: {error}", file=sys.stderr)
+        return 2
     except DevError as error:
         console.flush()
         print(f"errander: {error}", file=sys.stderr)

@@ -34,6 +34,12 @@ def main(args: argparse.Namespace) -> int:
         "ERRANDER_THREADS": args.threads,
     }
     environment = {name: str(value) for name, value in given.items() if value is not None}
+    from db import failpoints  # noqa: PLC0415 - `errander --help` must not pay for it
+
+    try:
+        failpoints.arm(os.environ)
+    except failpoints.FailpointsRefused as error:
+        return refuse("worker", error.lines)
     if args.processes > 1:
         return _supervise(args.processes, environment, burst=args.burst)
     os.environ.update(environment)

@@ -23,6 +23,8 @@ _OPTIONS: Mapping[str, str] = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
+    # The head of a busy queue is full of dead rows within seconds.
+    "autovacuum_naptime": "10s",
     "max_wal_size": "1GB",
     "random_page_cost": "1.1",
     "log_checkpoints": "off",

@@ -137,6 +137,7 @@ def _scenarios() -> Mapping[str, Callable[..., Awaitable[list[figures.Row]]]]:
         "redis": memory.redis_memory,
         "recovery": outages.recovery,
         "memory": memory.memory,
+        "slots": memory.full_slots,
         "rescue": outages.rescue,
         "history": history.history,
     }

@@ -1,5 +1,6 @@
 """Memory: of an API and a worker process after work, and of Redis when very many jobs are offered to it."""
 
+import asyncio
 import random
 from collections.abc import Callable
 
@@ -31,6 +32,25 @@ async def memory(ground: Ground) -> list[Row]:
         found = api.memory(), worker.memory()
         ground.programs.end(api, worker)
     return [row("memory.api", Series.of([found[0]])), row("memory.worker", Series.of([found[1]]))]
+
+
+async def full_slots(ground: Ground) -> list[Row]:
+    """What a worker uses whose slots are all full of jobs that only wait, while a thousand more are due."""
+    seconds = 3.0 if ground.sizes.quick else 15.0
+    async with ground.database() as ledger:
+        worker = await ground.programs.worker(ledger.environment)
+        await add_waiting(ledger.connection, 1_100, "demo.sleep", '{"seconds": 3600}')
+
+        async def full() -> bool:
+            return bool(await ledger.connection.fetchval("SELECT count(*) = 100 FROM errander.running"))
+
+        await worker.until(full, 30)
+        await asyncio.sleep(2.0)
+        before = worker.cpu()
+        await asyncio.sleep(seconds)
+        used = worker.cpu() - before
+        worker.kill()  # it would wait for its jobs
+    return [row("slots.cpu", Series.of([100 * used / seconds]))]
 
 
 async def redis_memory(ground: Ground) -> list[Row]:

@@ -16,6 +16,7 @@ GROUPS: Final = (
     "redis",
     "recovery",
     "memory",
+    "slots",
     "rescue",
     "history",
 )
@@ -117,6 +118,9 @@ LINES: Final[Mapping[str, Line]] = {
     "recovery.restart": Line("longest wait of a job around a restart of Redis", "s", aim=_limit("value", "at most", 2)),
     "memory.api": Line("memory of an API process after load", "MB", aim=_limit("value", "at most", 120)),
     "memory.worker": Line("memory of a worker process after load", "MB", aim=_limit("value", "at most", 120)),
+    "slots.cpu": Line(
+        "CPU of a worker whose slots are full of long jobs", "% of a core", aim=_limit("value", "at most", 1.5)
+    ),
     "rescue.seconds": Line(
         "rescue after kill -9 of the leading worker{lease}", "s", aim=_limit("value", "at most", 40)
     ),

@@ -1,6 +1,7 @@
 """The claim, by id and by head: who may start what, and that nobody starts anything twice."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +10,8 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from db import attempts, statements
+from db import attempts, jobs, statements
+from db.jobs import NewJob
 from db.lifecycle import JobStatus, Priority
 from tests.db.racing import Gate
 from tests.db.scene import POOL, TASK, Scene
@@ -248,6 +250,38 @@ async def test_a_claim_looks_past_the_locked_head_for_four_times_its_slots(scene
     assert won == {ids[3]}
 
 
+@pytest.mark.parametrize("way", CLAIMS)
+async def test_a_claim_takes_what_its_bound_of_bytes_lets_in_earliest_first(
+    scene: Scene, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "MOST_BYTES", 100)
+    worker = await scene.worker()
+    sizes = (60, 40, 500, 60, 50)
+    ids = [await scene.job(payload_bytes=size, run_in=-10.0 + n) for n, size in enumerate(sizes)]
+    won = []
+    while len(claimed := await claim(scene, way, worker, *ids)) > 0:
+        won.append(claimed)
+    assert won == [{ids[0], ids[1]}, {ids[2]}, {ids[3], ids[4]}]
+    await scene.check()
+
+
+async def test_a_head_that_was_left_for_its_bytes_counts_as_full(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "MOST_BYTES", 100)
+    worker = await scene.worker()
+    for _ in range(2):
+        await scene.job(payload_bytes=100)
+    cut, whole = await scene.claim_head(worker, 10), await scene.claim_head(worker, 10)
+    assert (len(cut.jobs), cut.seen) == (1, 10)
+    assert (len(whole.jobs), whole.seen) == (1, 1)
+
+
+async def test_a_job_knows_how_large_its_payload_is(scene: Scene) -> None:
+    new = NewJob(uuid7(), TASK, POOL, "default", json.dumps({"text": "é" * 100}), 3, 3, 60.0, "{}")
+    await jobs.insert(scene.link, "default", [new])
+    (claimed,) = await scene.claim(await scene.worker(), new.id)
+    assert (await scene.row(new.id))["payload_bytes"] == len(claimed.payload.encode())
+
+
 async def test_what_nobody_here_serves_does_not_stand_in_front_of_a_known_job(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.ask(
@@ -274,7 +308,8 @@ async def test_what_nobody_here_serves_does_not_stand_in_front_of_a_known_job(sc
 
 async def explain(scene: Scene, name: str, *, n: int, worker: UUID) -> str:
     statement = statements.load(name, scene.link.schema)
-    binds = {"n": n, "worker": worker, "lease": 30.0, "pool": POOL, "priority": "default", "tasks": [TASK]}
+    queue = {"pool": POOL, "priority": "default", "tasks": [TASK]}
+    binds = {"n": n, "worker": worker, "lease": 30.0, "most_bytes": attempts.MOST_BYTES, **queue}
     rows = await scene.ask(f"EXPLAIN (COSTS OFF) {statement.sql}", *statement.values(binds))
     return "\n".join(row[0] for row in rows)
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from signal import SIGKILL
 
@@ -14,7 +15,12 @@ SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 
 @pytest.fixture
 def sleeper() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(SLEEPER, start_new_session=True)
+    process = subprocess.Popen(SLEEPER, start_new_session=True)
+    # Its parent may go on before the kernel has filled in the command line.
+    deadline = time.monotonic() + 10
+    while command_line(process.pid) is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return process
 
 
 def end(process: "subprocess.Popen[bytes]") -> int:

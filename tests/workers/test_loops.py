@@ -151,8 +151,11 @@ async def test_the_pruner_keeps_a_dead_workers_row_while_a_job_runs_under_it(boo
 
 
 async def _ended(book: JobBook, status: JobStatus, *, days: float) -> UUID:
-    job_id = await book.submit(TASK)
-    await book.execute("DELETE FROM errander.ready WHERE id = $1", job_id)
+    made = await book.submit(TASK)
+    await book.execute("DELETE FROM errander.ready WHERE id = $1", made)
+    # an id says when its job was made
+    job_id = UUID(int=made.int - (int(days * 86_400_000) << 80))
+    await book.execute("UPDATE errander.jobs SET id = $2 WHERE id = $1", made, job_id)
     await book.execute(
         "UPDATE errander.jobs SET status = $2, finished_at = now() - $3 * interval '1 day',"
         " failed_at = CASE WHEN $2 = 'FAILED' THEN now() END WHERE id = $1",

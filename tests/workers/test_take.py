@@ -1,13 +1,20 @@
 """The two ways to a job: by hint, and by the head of what is due."""
 
 import time
+from collections.abc import Sequence
+from uuid import UUID
 
+import pytest
 from redis.asyncio import Redis
 
+from db import attempts
 from tests.faults.ledger import Ledger
 from tests.fixtures.jobs import JobBook, seconds_between
+from tests.fixtures.waiting import eventually
 from tests.workers.conftest import HINTS_ONLY, RunWorker
+from workers.attempt import Attempt
 from workers.hints import Hint, Hints
+from workers.room import Pace, Room
 
 QUEUE = "errander:default"
 
@@ -112,3 +119,99 @@ async def test_slots_are_never_exceeded(run_worker: RunWorker, book: JobBook, le
         running += 1 if line.what == "start" else -1
         most = max(most, running)
     assert most == 3
+
+
+# -- claimed ahead ---------------------------------------------------------------------------------------------------
+
+
+async def test_short_jobs_are_claimed_ahead_and_never_run_beyond_the_slots(
+    run_worker: RunWorker, book: JobBook, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[int] = []
+    admit = Room.admit
+
+    def admitted(room: Room, attempts: list[Attempt]) -> None:
+        lines.append(len(attempts))
+        admit(room, attempts)
+
+    monkeypatch.setattr(Room, "admit", admitted)
+    ids = await book.submit_many("fault.quick", [{}] * 3_000)
+    async with run_worker(slots=20):
+        await book.succeeds(*ids)
+    assert max(lines) > 20, "no claim was larger than the slots"
+    at_once = most = 0
+    for line in ledger.lines():
+        at_once += {"start": 1, "end": -1}.get(line.what, 0)
+        most = max(most, at_once)
+    assert 0 < most <= 20
+    ledger.started_once()
+
+
+async def test_what_was_claimed_ahead_goes_back_free_when_no_slot_comes(
+    run_worker: RunWorker, book: JobBook, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = [await book.submit("fault.sleep", {"seconds": 60.0}) for _ in range(2)]
+    async with run_worker(slots=2, drain=0.2) as running:
+        await eventually(lambda: len(ledger.starts()) == 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(Pace, "per_second", lambda _: 1_000.0)  # as if the jobs before had been short
+            ahead = await book.submit_many("fault.quick", [{}] * 5)
+            await eventually(lambda: _returned(book, ahead))
+        assert len(running.process.room.running) == 2
+        assert len(ledger.starts()) == 2
+        for job_id in long:
+            await book.cancel(job_id)
+        done = await book.succeeds(*ahead)
+    assert {(record.failures, record.crashes) for record in done} == {(0, 0)}
+
+
+async def _returned(book: JobBook, ids: Sequence[UUID]) -> bool:
+    return all(["given-back" in await book.events(job_id) for job_id in ids])
+
+
+async def test_a_drain_gives_back_at_once_what_was_claimed_ahead(
+    run_worker: RunWorker, book: JobBook, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "per_second", lambda _: 1_000.0)
+    monkeypatch.setattr("workers.room._PATIENCE_SECONDS", 60.0)
+    ids = await book.submit_many("fault.sleep", [{"seconds": 0.5}] * 10)
+    async with run_worker(slots=2, head=HINTS_ONLY) as running:
+        await eventually(lambda: len(ledger.starts()) == 2)
+        await running.drain()
+        await running.ended()
+    assert len(ledger.starts()) == 2
+    counts = await book.counts(ids)
+    assert counts == {"SUCCESS": 2, "PENDING": 8}
+
+
+# -- large payloads --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+async def test_a_claim_brings_no_more_payload_into_a_process_than_it_should(
+    run_worker: RunWorker, book: JobBook, hints: Hints, monkeypatch: pytest.MonkeyPatch, hinted: bool
+) -> None:
+    monkeypatch.setattr(attempts, "MOST_BYTES", 100_000)
+    claims: list[list[int]] = []
+    admit = Room.admit
+
+    def admitted(room: Room, found: list[Attempt]) -> None:
+        claims.append([len(attempt.job.payload.encode()) for attempt in found])
+        admit(room, found)
+
+    monkeypatch.setattr(Room, "admit", admitted)
+    sizes = [30_000, 30_000, 30_000, 30_000, 30_000, 250_000, 10, 10, 10]
+    ids = await book.submit_many("fault.echo", [{"text": "é" * (size // 2)} for size in sizes])
+    settings = {"head": HINTS_ONLY, "priorities": ("default",)} if hinted else {}
+    async with run_worker(**settings):
+        if hinted:
+            more = await book.submit_many("fault.echo", [{"text": "é" * (size // 2)} for size in sizes])
+            began = time.monotonic()
+            await hints.publish([Hint(job_id, "default", "default", 0.0) for job_id in more])
+            await book.succeeds(*more)
+            assert time.monotonic() - began < 30  # what was left over did not wait for a look at the head
+        await book.succeeds(*ids)
+    assert sum(map(len, claims)) == (18 if hinted else 9)
+    large = [sizes for sizes in claims if sum(sizes[:-1]) >= 100_000]
+    assert not large, "a job was added to a claim that was full"
+    assert any(max(sizes) > 250_000 for sizes in claims if sizes), "a payload beyond the bound never came"

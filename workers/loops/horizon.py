@@ -3,7 +3,7 @@
 Level-triggered: it publishes what should be there, whether or not it is, and at most a window a queue.
 """
 
-from db import attempts
+from db import attempts, failpoints
 from db.engine import Link
 from workers.hints import Hint
 from workers.loops.base import Loop
@@ -29,5 +29,6 @@ class Horizon(Loop):
         if not self._publisher.healthy:
             return 0
         rows = await attempts.horizon(self._link, seconds=self._horizon, n=self._window)
+        await failpoints.reach("horizon.publishing")
         self._publisher.offer([Hint(row["id"], row["pool"], row["priority"], row["due_in"]) for row in rows])
         return len(rows)

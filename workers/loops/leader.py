@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from db import leader
+from db import failpoints, leader
 from db.engine import Link
 from db.errors import DatabaseError
 from workers.loops.base import Loop
@@ -49,7 +49,9 @@ class Leader:
             self._renew_at = 0.0
 
     async def _renew(self) -> None:
+        await failpoints.reach("leader.electing")
         number = await leader.lead(self._link, self._worker, seconds=self._term)
+        await failpoints.reach("leader.elected")
         self._renew_at = time.monotonic() + self._term / _RENEWALS
         if number is not None and not self.leads:
             _log.info("leader.elected", worker=str(self._worker), term=number)
@@ -63,4 +65,5 @@ class Leader:
         """Gives the term up, so that another need not wait for its end."""
         if self.leads:
             self.leads = False
+            await failpoints.reach("leader.resigning")
             await leader.resign(self._link, self._worker)

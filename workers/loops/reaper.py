@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
-from db import workers
+from db import failpoints, workers
 from db.attempts import Moved
 from db.engine import Link
 from db.workers import Beat
@@ -40,7 +40,9 @@ class Reaper(Loop):
         for beat in silent:
             _log.warning("worker.silent", worker=str(beat.worker), beat_age=round(beat.age, 1))
         while True:
+            await failpoints.reach("reaper.rescuing")
             rescued = await workers.rescue(self._link, silent, n=_BATCH)
+            await failpoints.reach("reaper.rescued")
             silent = []
             for job in rescued:
                 _log.warning(
@@ -58,6 +60,7 @@ class Reaper(Loop):
     async def _expire(self) -> int:
         total = 0
         while True:
+            await failpoints.reach("reaper.expiring")
             expired = await workers.expire(self._link, n=_BATCH)
             self._publish(expired)
             total += len(expired)

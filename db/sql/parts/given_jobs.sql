@@ -2,7 +2,7 @@
 given AS MATERIALIZED (
     SELECT
         g.id, g.tenant, g.task, g.pool, g.priority, g.payload, g.max_attempts, g.max_crashes, g.timeout, g.backoff, g.tags,
-        g.metadata, g.idempotency_key,
+        g.metadata, g.idempotency_key, octet_length(g.payload::text) AS payload_bytes,
         greatest(now(), coalesce(g.run_at, now() + g.delay * interval '1 second')) AS run_at,
         coalesce(g.expires_at, now() + g.expires_in * interval '1 second') AS expires_at
     FROM unnest(
