@@ -65,7 +65,9 @@ LINES: Final[Mapping[str, Line]] = {
     "drain.postgres_cpu": Line(
         "CPU of PostgreSQL a job, claim and finish", "µs", "pgqueuer", aim=_limit("value", "at most", 40)
     ),
-    "fleet.rate": Line("drain, {processes} worker processes", "jobs/s", "one worker process"),
+    "fleet.rate": Line(
+        "drain, {processes} worker processes", "jobs/s", "one worker process", aim=_limit("ratio", "at least", 1)
+    ),
     "fleet.deadlocks": Line("deadlocks in those drains", "", gate=_limit("value", "at most", 0)),
     "submit.unkeyed": Line(
         "submit, one job a request, one API process",
@@ -97,12 +99,16 @@ LINES: Final[Mapping[str, Line]] = {
     "pickup.p50": Line(
         "pickup, {workers} idle workers: 202 to the first line of the task, median",
         "ms",
-        "stock arq at its defaults",
+        "stock arq at its defaults, one idle worker",
         _limit("ratio", "at most", 1 / 50),
         _limit("value", "at most", 3),
     ),
+    "pickup.several": Line("the same", "ms", "stock arq at its defaults, {workers} idle workers"),
     "pickup.p99": Line(
-        "the same, 99th percentile", "ms", "stock arq at its defaults", aim=_limit("value", "at most", 10)
+        "the same, 99th percentile",
+        "ms",
+        "stock arq at its defaults, one idle worker",
+        aim=_limit("value", "at most", 10),
     ),
     "pickup.woken": Line("workers woken a job", "", aim=_limit("value", "at most", 1.1)),
     "backlog.rate": Line("drain with {waiting} jobs waiting", "jobs/s", "{few} waiting", _SAME),
