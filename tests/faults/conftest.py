@@ -9,6 +9,7 @@ import redis.asyncio
 from db.engine import Database
 from db.migrate import upgrade
 from service.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.faults.fired import Failpoints
 from tests.faults.ledger import Ledger
 from tests.faults.processes import Fleet
 from tests.fixtures.jobs import JobBook
@@ -30,6 +31,12 @@ def fleet(tmp_path: Path, ledger: Ledger, database_url: str, redis_url: str) -> 
     made = Fleet(tmp_path, {"DATABASE_URL": database_url, "REDIS_URL": redis_url}, ledger)
     yield made
     made.close()
+
+
+@pytest.fixture
+def failpoints(tmp_path: Path) -> Failpoints:
+    """Failpoints of the test's processes."""
+    return Failpoints(tmp_path)
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
-    async def ready(self, n: int = 1, **settings: object) -> list[Worker]:
+    async def ready(self, n: int = 1, /, **settings: object) -> list[Worker]:
         """Starts so many workers and waits until all are ready."""
         started = [self.start(**settings) for _ in range(n)]  # type: ignore[arg-type]  # settings are named alike
         for worker in started:

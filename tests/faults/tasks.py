@@ -5,6 +5,7 @@ Imported by real worker processes (`ERRANDER_TASKS=tests.faults.tasks`), by thei
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import threading
@@ -255,3 +256,34 @@ async def result(ctx: Context, which: str) -> Any:
 async def echo(**anything: Any) -> dict[str, Any]:
     """Returns its payload; any payload fits, and the ledger does not hear of it."""
     return anything
+
+
+@task("fault.pid")
+def pid(ctx: SyncContext, seconds: float) -> int:
+    """A thread that never looks whether it should stop, and returns which process it ran in."""
+    with written(ctx):
+        time.sleep(seconds)
+    return os.getpid()
+
+
+@task("fault.large")
+async def large(ctx: Context, seconds: float, size: int) -> str:
+    """Returns so many characters that do not get smaller by compression."""
+    with written(ctx):
+        await asyncio.sleep(seconds)
+    return os.urandom(size // 2).hex()
+
+
+@task("fault.eat")
+async def eat(ctx: Context, megabytes: int) -> int:
+    """Takes so much memory, for good."""
+    with written(ctx):
+        food = b"x" * (megabytes * 2**20)
+    return len(food)
+
+
+@task("fault.segfault")
+async def segfault(ctx: Context) -> None:
+    """Ends the process it runs in by an error of memory access."""
+    ledger.write("start", ctx.job_id, ctx.attempt)
+    ctypes.string_at(0)

@@ -7,6 +7,7 @@ from tests.faults.ledger import Ledger
 from tests.faults.processes import ARQ, Fleet
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
+from workers.hints import Hint, Hints
 
 pytestmark = pytest.mark.faults
 
@@ -50,3 +51,16 @@ async def test_a_worker_of_one_pool_runs_nothing_of_another(fleet: Fleet, book: 
     assert await book.counts(mine) == {"SUCCESS": 20}
     assert await book.counts(theirs) == {"PENDING": 20}
     assert len(ledger.starts()) == 20
+
+
+async def test_a_stock_arq_worker_on_our_queue_runs_none_of_our_jobs(
+    fleet: Fleet, book: JobBook, hints: Hints, ledger: Ledger
+) -> None:
+    job_id = await book.submit("fault.quick")
+    await hints.publish([Hint(job_id, "default", "default", 0.0)])
+    done = fleet.run(ARQ[0], "tests.faults.stock_arq.Settings", "--burst")
+    assert "start it with `arq workers.Settings`" in done.stderr, done.stderr
+    assert (await book.get(job_id)).attempt == 0
+    assert ledger.starts() == []
+    await fleet.ready()
+    await book.succeeds(job_id)

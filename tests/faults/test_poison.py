@@ -96,3 +96,17 @@ async def test_a_child_that_dies_under_a_living_worker_is_a_crash_and_harms_no_n
     assert {record.crashes for record in await book.succeeds(*neighbours)} == {0}
     assert worker.alive
     assert len(worker.ids) == 1
+
+
+async def test_a_segmentation_fault_on_the_last_try_ends_a_child_and_no_worker(
+    fleet: Fleet, book: JobBook, ledger: Ledger
+) -> None:
+    (worker,) = await fleet.ready()
+    faulty = await book.submit("fault.segfault", max_crashes=2, delay=0.5)
+    await book.execute("UPDATE errander.jobs SET crashes = 1 WHERE id = $1", faulty)
+    record = await book.becomes(faulty, JobStatus.FAILED)
+    assert [error["kind"] for error in errors(record)] == ["crash"]
+    assert "SIGSEGV" in errors(record)[0]["message"]
+    await book.succeeds(await book.submit("fault.quick"))
+    assert worker.alive
+    assert len(worker.ids) == 1

@@ -26,7 +26,8 @@ async def test_code_that_takes_too_long_is_stopped_and_fails(
         (record,) = await book.final([job_id])
     assert (record.status, record.failures, record.crashes) == (JobStatus.FAILED, 2, 0)
     assert [error["kind"] for error in errors(record)] == ["timeout", "timeout"]
-    assert 0.5 <= seconds_between(record.started_at, record.finished_at) < 3
+    # long before its code would have ended by itself
+    assert 0.5 <= seconds_between(record.started_at, record.finished_at) < 20
 
 
 async def test_a_coroutine_that_swallows_its_timeout_has_still_failed(run_worker: RunWorker, book: JobBook) -> None:
