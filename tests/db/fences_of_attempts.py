@@ -204,6 +204,7 @@ def _expires(way: str) -> Play:
 
 async def _retried_while_expiring(scene: Scene, gate: Gate) -> Any:
     worker = await scene.worker()
+    await scene.job()  # one that waits besides
     job = await scene.job(expires_in=0.3)
     async with scene.database.begin() as link:
         await eventually(lambda: scene.ask("SELECT 1 FROM errander.ready WHERE expires_at <= now()"))
@@ -219,4 +220,5 @@ EXPIRE = [
     Fence("expire", " AND j.status || '' IN ('WAITING', 'PENDING', 'RETRYING')", "", _expires("left in the queue"), 0),
     Fence("expire", "OF j, r SKIP LOCKED", "OF j, r", _expires("locked"), 0),
     Fence("expire", "OF j, r SKIP LOCKED", "OF j SKIP LOCKED", _retried_while_expiring, 0),
+    Fence("expire", "ready r ON r.id = late.id", "ready r ON true", _retried_while_expiring, 0),
 ]

@@ -63,7 +63,18 @@ def _left_in_queue(way: str) -> Play:
             "INSERT INTO errander.ready SELECT id, tenant, pool, priority, task, run_at FROM errander.jobs WHERE id = $1",
             job,
         )
-        return (await _counts(scene, way, await scene.worker(), job))[0], await scene.status(job)
+        await _counts(scene, way, await scene.worker(), job)
+        return await scene.status(job)
+
+    return play
+
+
+def _left_in_queue_beside(way: str) -> Play:
+    """What was left there must be judged by its own row, not by that of one that waits."""
+
+    async def play(scene: Scene, gate: Gate) -> Any:
+        await scene.job()
+        return await _left_in_queue(way)(scene, gate)
 
     return play
 
@@ -149,7 +160,8 @@ def _of_every_claim(way: str) -> list[Fence]:
             _by_worker(way, beat_ago=16.0),
             0,
         ),
-        Fence(way, _WAITS, "j.id IS NOT NULL\n", _left_in_queue(way), (0, "CANCELLED")),
+        Fence(way, _WAITS, "j.id IS NOT NULL\n", _left_in_queue(way), "CANCELLED"),
+        Fence(way, "jobs j ON j.id = r.id", "jobs j ON true", _left_in_queue_beside(way), "CANCELLED"),
         Fence(way, "OF r, j SKIP LOCKED", "OF r SKIP LOCKED", _beside_a_lock(way), True),
         Fence(way, "OF r, j SKIP LOCKED", "OF r, j", _beside_a_lock(way), True),
         Fence(way, "OF r, j SKIP LOCKED", "OF j SKIP LOCKED", _ran_and_failed_meanwhile(way), 0),
