@@ -74,6 +74,19 @@ class WorkerSettings(DatabaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _jobs_outlive_their_keys(self) -> "WorkerSettings":
+        kept = {"SUCCESS": self.retention_success_days, "CANCELLED": self.retention_cancelled_days}
+        kept["FAILED"] = self.retention_failed_days
+        for status, days in kept.items():
+            if 0 < days * 24 < self.idempotency_hours:
+                # A key is held for as long as its jobs say so, and a job that is gone says nothing.
+                raise ValueError(
+                    f"ERRANDER_RETENTION_{status}_DAYS ({days:g}) must be 0 or at least ERRANDER_IDEMPOTENCY_HOURS "
+                    f"({self.idempotency_hours:g} h)"
+                )
+        return self
+
 
 def refusals(error: ValidationError) -> list[str]:
     """Everything that is wrong with the settings, a line each, by the names of the environment."""

@@ -73,6 +73,19 @@ def test_what_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
         WorkerSettings()
 
 
+@pytest.mark.parametrize(("days", "hours", "taken"), [("1", "24", True), ("0", "24", True), ("0.5", "24", False)])
+def test_jobs_that_would_be_deleted_before_their_keys_are_free_are_refused(
+    monkeypatch: pytest.MonkeyPatch, days: str, hours: str, taken: bool
+) -> None:
+    monkeypatch.setenv("ERRANDER_RETENTION_SUCCESS_DAYS", days)
+    monkeypatch.setenv("ERRANDER_IDEMPOTENCY_HOURS", hours)
+    if taken:
+        WorkerSettings()
+    else:
+        with pytest.raises(ValidationError, match="ERRANDER_RETENTION_SUCCESS_DAYS"):
+            WorkerSettings()
+
+
 def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERRANDER_SLOTS", "many")
     monkeypatch.setenv("ERRANDER_POOL", "!")
