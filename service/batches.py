@@ -1,12 +1,16 @@
 """Committing a batch: one transaction, all of it or nothing, under the keys of its items and of the whole.
 
+A batch without any key is stored part by part while the rest is still being checked, in the transaction that ends as a
+whole. With keys everything is checked first, because whoever meets one of them has to wait for this transaction.
+
 Keys are taken in one order everywhere, (route, key), and those of the items come before that of the whole, so two batches
 never wait for each other in a circle.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from db import failpoints, idempotency, jobs
@@ -16,9 +20,12 @@ from db.idempotency import Claim, Held
 from db.jobs import Accepted
 from db.steady import steady
 from service.accepting import ROUNDS
+from service.preparing import Prepared
 from service.problems import FieldError, Problem, invalid
 from service.replays import SINGLE, in_flight, reused
 from service.submission import Submission
+
+T = TypeVar("T")
 
 BATCH = "POST /v1/jobs/batch"
 """The route that the key of a whole batch belongs to."""
@@ -51,34 +58,66 @@ class Batch:
     content: Mapping[str, str]
 
 
-async def accept_batch(database: Database, tenant: str, batch: Batch, hours: float) -> BatchOutcome:
-    """Submits a batch in one transaction. Raises Problem, and the errors of `db.errors`."""
-    keyed = batch.key is not None or any(one.job.idempotency_key for one in batch.submissions)
+async def accept_plain(database: Database, tenant: str, prepared: Prepared) -> BatchOutcome:
+    """Submits a batch without any key in one transaction. Raises Problem, and the errors of `db.errors`."""
 
-    async def step() -> BatchOutcome:
-        async with database.begin() as link:
-            outcome = await _commit_batch(link, tenant, batch, hours)
-            await failpoints.reach("api.batch.committing")
-        await failpoints.reach("api.batch.committed")
-        return outcome
+    async def work(link: Link) -> list[Accepted]:
+        return await _stored(link, tenant, prepared)
 
     try:
-        return await (step() if keyed else steady(step))
+        accepted = await steady(lambda: _committed(database, work))
+    except BadRow as error:
+        raise await _refused_rows(database, tenant, await prepared.all(), error) from None
+    return BatchOutcome([one.job.id for one in prepared.submissions], frozenset(), accepted)
+
+
+async def accept_keyed(database: Database, tenant: str, batch: Batch, hours: float) -> BatchOutcome:
+    """Submits a batch with keys in one transaction. Raises Problem, and the errors of `db.errors`."""
+
+    async def work(link: Link) -> BatchOutcome:
+        return await _commit_batch(link, tenant, batch, hours)
+
+    try:
+        return await _committed(database, work)
     except _InsteadError as instead:
         if isinstance(instead.outcome, Problem):
             raise instead.outcome from None
         return instead.outcome
     except Locked:
-        if keyed:
-            raise in_flight() from None
-        raise
+        raise in_flight() from None
     except BadRow as error:
-        raise await _refused_rows(database, tenant, batch, error) from None
+        raise await _refused_rows(database, tenant, batch.submissions, error) from None
 
 
-async def _refused_rows(database: Database, tenant: str, batch: Batch, error: BadRow) -> Problem:
-    positions = {one.job.id: index for index, one in enumerate(batch.submissions)}
-    found = await jobs.bad_rows(database, tenant, [one.job for one in batch.submissions])
+async def _committed(database: Database, work: Callable[[Link], Awaitable[T]]) -> T:
+    async with database.begin() as link:
+        outcome = await work(link)
+        await failpoints.reach("api.batch.committing")
+    await failpoints.reach("api.batch.committed")
+    return outcome
+
+
+async def _stored(link: Link, tenant: str, prepared: Prepared) -> list[Accepted]:
+    """Stores part after part; while PostgreSQL has one, the next is prepared."""
+    accepted: list[Accepted] = []
+    storing: asyncio.Task[list[Accepted]] | None = None
+    start = 0
+    try:
+        while part := await prepared.part(start):
+            if storing is not None:
+                accepted += await storing
+            storing = asyncio.create_task(jobs.insert(link, tenant, [one.job for one in part]))
+            await asyncio.sleep(0)  # it is on its way before the next part keeps this process busy
+            start += len(part)
+        return accepted if storing is None else accepted + await storing
+    finally:
+        if storing is not None and not storing.done():
+            await asyncio.wait({storing})  # a transaction cannot end under a statement
+
+
+async def _refused_rows(database: Database, tenant: str, submissions: Sequence[Submission], error: BadRow) -> Problem:
+    positions = {one.job.id: index for index, one in enumerate(submissions)}
+    found = await jobs.bad_rows(database, tenant, [one.job for one in submissions])
     return invalid(
         [
             FieldError(f"/jobs/{positions[job_id]}", f"cannot be stored: {why}", "not-storable")

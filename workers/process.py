@@ -74,8 +74,6 @@ class WorkerProcess:
         self.progress = ProgressBoard()
         self.held = Held()
         self.pulse = Pulse()
-        self.started = 0
-        """Attempts begun since the start."""
         self._burst = burst
         self.room = Room(settings.slots)
         self._culprits: set[Attempt] = set()
@@ -186,13 +184,15 @@ class WorkerProcess:
     def _claimed(self, number: int, jobs: Sequence[Claimed], ambiguous: bool) -> None:
         attempts = [Attempt(job, self) for job in jobs]
         self.held.end_claim(number, attempts, ambiguous=ambiguous)
-        self.started += len(attempts)
         self.room.admit(attempts)
         if self._why is not None:  # a claim that was under way when the process was told to end
             self._refuse_line(self._why)
             for attempt in attempts:
                 attempt.stop(Stop.DRAIN)
-        if self.settings.max_jobs is not None and self.started >= self.settings.max_jobs:
+        self._retire_in_time()
+
+    def _retire_in_time(self) -> None:
+        if self.settings.max_jobs is not None and self.room.started >= self.settings.max_jobs and self._why is None:
             self._begin_ending(Why.RETIRE)
 
     # -- what attempts ask for (workers.attempt.Host) ----------------------------------------------------------------
@@ -218,6 +218,7 @@ class WorkerProcess:
         else:
             self.flush.add(attempt, outcome)
         self.room.ended(attempt)
+        self._retire_in_time()
 
     # -- deadlines ---------------------------------------------------------------------------------------------------
 
@@ -242,7 +243,7 @@ class WorkerProcess:
             with contextlib.suppress(RedisError, OSError):
                 if self.lease.fresh():
                     text = (
-                        f"running={len(self.room.running)} started={self.started} unconfirmed={self.flush.unconfirmed}"
+                        f"running={len(self.room.running)} started={self.room.started} unconfirmed={self.flush.unconfirmed}"
                     )
                     await redis.set(key, text, px=int(self.settings.heartbeat * 3000))
             await asyncio.sleep(self.settings.heartbeat)

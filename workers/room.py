@@ -53,6 +53,8 @@ class Room:
         """Attempts in a slot, whose code has not ended."""
         self.changed = asyncio.Event()
         """Set whenever a slot or an unconfirmed outcome has gone."""
+        self.started = 0
+        """Attempts that were ever given a slot."""
         self._line: deque[tuple[float, Attempt]] = deque()
         self._pace = Pace()
 
@@ -106,4 +108,5 @@ class Room:
 
     def _start(self, attempt: Attempt) -> None:
         self.running.add(attempt)
+        self.started += 1
         attempt.start()

@@ -1,6 +1,5 @@
 """`/v1/jobs`: submit, one or many; read one; change one that waits."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,10 +19,11 @@ from db.steady import steady
 from service import fields
 from service.accepting import Accepting
 from service.api.documents import BatchDocument, JobDocument
-from service.batches import Batch, accept_batch, content_of_batch
+from service.batches import Batch, accept_keyed, accept_plain, content_of_batch
 from service.fields import Body, read
 from service.openapi import answers, header, operation, query
 from service.plain_route import PlainRoute, refuse_dependencies
+from service.preparing import Prepared
 from service.problems import FieldError, Problem, invalid, invalid_field, not_found
 from service.representation import JSON, accepted_body, job_body, job_response, json_response
 from service.requests import (
@@ -164,11 +164,14 @@ async def submit_batch(request: Request) -> Response:
     body = read(BatchBody, await body_of(request, limit=MAX_BATCH_BODY))
     if isinstance(body, list):
         raise invalid(body)
-    submissions = await _submissions(services, body.jobs)
-    content = {} if key is None else content_of_batch(body.jobs)
-    batch = Batch(submissions, key, content)
-    outcome = await accept_batch(services.database, TENANT, batch, services.settings.idempotency_hours)
-    made = {one.job.id: one.job for one in submissions}
+    prepared = Prepared(Resolver(services.catalogue, max_crashes=services.settings.max_crashes), body.jobs)
+    if key is None and not prepared.is_keyed:
+        outcome = await accept_plain(services.database, TENANT, prepared)
+    else:
+        content = {} if key is None else content_of_batch(body.jobs)
+        batch = Batch(await prepared.all(), key, content)
+        outcome = await accept_keyed(services.database, TENANT, batch, services.settings.idempotency_hours)
+    made = {one.job.id: one.job for one in prepared.submissions}
     await failpoints.reach("api.batch.publishing")
     services.publisher.offer(
         [Hint(row.id, made[row.id].pool, made[row.id].priority, row.due_in) for row in outcome.accepted]
@@ -178,26 +181,6 @@ async def submit_batch(request: Request) -> Response:
         for position, job_id in enumerate(outcome.ids)
     ]
     return json_response({"jobs": answer}, 202, {"Idempotency-Replayed": "true"} if outcome.whole else None)
-
-
-async def _submissions(services: Services, items: Sequence[Mapping[str, Any]]) -> list[Submission]:
-    """Every item as a submission. Raises Problem with what is wrong in all of them."""
-    resolver = Resolver(services.catalogue, max_crashes=services.settings.max_crashes)
-    found: list[Submission] = []
-    errors: list[FieldError] = []
-    for position, item in enumerate(items):
-        one = await resolver.submission(item, item=True, prefix=f"/jobs/{position}")
-        if isinstance(one, Submission):
-            found.append(one)
-        elif isinstance(one, UnknownTask):
-            errors.append(FieldError(f"/jobs/{position}/task", f"no task {one.name!r} is known", "unknown-task"))
-        else:
-            errors += one
-        if position % 500 == 499:
-            await asyncio.sleep(0)  # a large batch must not hold up everybody else
-    if errors:
-        raise invalid(errors)
-    return found
 
 
 @router.get(

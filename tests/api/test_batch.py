@@ -56,6 +56,20 @@ async def test_one_bad_item_refuses_all_and_every_bad_item_is_named(api: httpx.A
     assert await count(book) == 0
 
 
+async def test_a_batch_whose_last_items_are_wrong_leaves_nothing_of_the_parts_that_were_stored(
+    api: httpx.AsyncClient, book: JobBook
+) -> None:
+    good = [{"task": "demo.echo"}] * 5_000
+    answer = await batch(api, *good, {"task": "nobody"}, {"task": "demo.echo", "pool": 5})
+    assert pointers(answer) == {"/jobs/5000/task": "unknown-task", "/jobs/5001/pool": "string-type"}
+    assert await count(book) == 0
+    assert await book.execute("SELECT count(*) FROM errander.ready") == 0
+    answer = await batch(api, *good)
+    ids = [job["id"] for job in answer.json()["jobs"]]
+    assert len(set(ids)) == await count(book) == 5_000
+    assert ids == sorted(ids)
+
+
 async def test_at_most_a_hundred_errors_are_listed(api: httpx.AsyncClient) -> None:
     answer = await batch(api, *({"task": "nobody"} for _ in range(150)))
     found = problem(answer, "validation-failed", 422)

@@ -93,7 +93,7 @@ async def test_a_worker_without_slots_leads_and_takes_nothing(run_worker: RunWor
         assert (await book.get(job_id)).status == JobStatus.PENDING
         (row,) = await book.workers()
         assert (row["slots"], row["priorities"], row["tasks"]) == (0, [], "{}")
-    assert worker.process.started == 0
+    assert worker.process.room.started == 0
 
 
 async def _led_by(book: JobBook, worker: object) -> bool:
