@@ -17,7 +17,7 @@ SUPPORTED := Linux_x86_64 Linux_aarch64 Darwin_arm64
 ISOLATED := env -u DATABASE_URL -u DATABASE_URL_FILE -u REDIS_URL -u REDIS_URL_FILE
 ARGS ?=
 
-.PHONY: help dev test bench lint format lock compose-test clean
+.PHONY: help dev test bench chaos lint format lock compose-test clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ $(BENCH_STAMP): $(BENCH_LOCK) $(STAMP)
 
 bench: $(BENCH_STAMP) ## measure everything that docs/performance.md lists (ARGS="--quick", "--only drain,pickup", ...)
 	@exec $(ISOLATED) $(BIN)/python -m tests.benchmarks $(ARGS)
+
+chaos: $(STAMP) ## break a deployment of its own for three minutes and judge it (ARGS="--seed 7 --minutes 10")
+	@exec $(ISOLATED) $(BIN)/errander chaos $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

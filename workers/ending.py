@@ -23,7 +23,7 @@ from db.errors import DatabaseError
 from workers.attempt import Attempt
 from workers.flush import Flush, Item
 from workers.held import Held
-from workers.outcomes import GivenBack, Outcome
+from workers.outcomes import GivenBack
 
 _log = structlog.get_logger("errander.ending")
 
@@ -39,15 +39,14 @@ def last_outcomes(held: Held, culprits: Collection[Attempt]) -> list[Item]:
     items: list[Item] = []
     for entry in held.snapshot().values():
         attempt = entry.attempt
-        outcome: Outcome
         if attempt.outcome is not None:
-            outcome = attempt.outcome
+            items.append(Item(attempt, attempt.outcome))
         elif attempt in culprits:
-            outcome = attempt.timed_out()
+            items.append(Item(attempt, attempt.timed_out(), ahead=AHEAD_SECONDS))
         else:
             begun = attempt.begun_at is not None
             outcome = GivenBack("its worker process ended", begun=begun, delay=AHEAD_SECONDS if begun else 0.0)
-        items.append(Item(attempt, outcome))
+            items.append(Item(attempt, outcome))
     return items
 
 

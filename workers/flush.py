@@ -44,6 +44,8 @@ class Item:
 
     attempt: Attempt
     outcome: Outcome
+    ahead: float = 0.0
+    """The job does not start again sooner than in so many seconds, whatever its backoff says."""
 
     @property
     def size(self) -> int:
@@ -273,6 +275,10 @@ def _outcomes(items: Sequence[Item]) -> list[Any]:
 
 
 def _delay(item: Item, tries: int) -> float:
+    return max(item.ahead, _backoff(item, tries))
+
+
+def _backoff(item: Item, tries: int) -> float:
     outcome = item.outcome
     if isinstance(outcome, Failed) and outcome.defer is not None:
         return outcome.defer

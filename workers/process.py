@@ -242,9 +242,7 @@ class WorkerProcess:
         while True:
             with contextlib.suppress(RedisError, OSError):
                 if self.lease.fresh():
-                    text = (
-                        f"running={len(self.room.running)} started={self.room.started} unconfirmed={self.flush.unconfirmed}"
-                    )
+                    text = f"running={len(self.room.running)} started={self.room.started} unconfirmed={self.flush.unconfirmed}"
                     await redis.set(key, text, px=int(self.settings.heartbeat * 3000))
             await asyncio.sleep(self.settings.heartbeat)
 
