@@ -19,7 +19,7 @@ from service.chaos.plan import FAILPOINTS, FAULTS
 from tests.fixtures.servers import open_folder
 
 SEED: Final = 15
-MINUTES: Final = 1.5
+MINUTES: Final = 3.0
 ERRANDER: Final = str(Path(sys.executable).with_name("errander"))
 _LONGEST_SECONDS = 800.0
 _TOLD = 12_000  # characters of what a failure shows
