@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from db.lifecycle import JobStatus
+from service.chaos.proxy import Proxy
 from tests.faults.apis import Api, announce, serving
 from tests.faults.fired import Failpoints
 from tests.faults.ledger import Ledger
 from tests.faults.processes import SILENCE, Fleet
-from tests.faults.proxy import Proxy
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
 

@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 
 from db.lifecycle import JobStatus
+from service.chaos.proxy import Proxy
 from tests.faults.ledger import Ledger
 from tests.faults.processes import SILENCE, Fleet
-from tests.faults.proxy import Proxy
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
 from workers.hints import Hint, Hints
@@ -26,7 +26,8 @@ async def test_jobs_of_a_claim_whose_answer_was_cut_are_given_back_at_no_cost(
     fleet: Fleet, book: JobBook, hints: Hints, ledger: Ledger, database_url: str
 ) -> None:
     async with Proxy("127.0.0.1", urlsplit(database_url).port or 5432) as proxy:
-        (worker,) = await fleet.ready(DATABASE_URL=_through(database_url, proxy.port), head_seconds=3600)
+        # slots enough for one claim to take all of them, though a worker that is woken first takes a tenth of its slots
+        (worker,) = await fleet.ready(DATABASE_URL=_through(database_url, proxy.port), head_seconds=3600, slots=200)
         ids = await book.submit_many("fault.quick", [{}] * 20)
         proxy.cut_after(ids[7].bytes)  # only a claim by id carries it
         await hints.publish([Hint(job_id, "default", "default", 0.0) for job_id in ids])

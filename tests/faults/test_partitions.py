@@ -14,12 +14,12 @@ import redis.asyncio
 from db import engine
 from db.engine import Database
 from db.errors import Unavailable
+from service.chaos.proxy import Proxy
 from service.embedded import EmbeddedValkey
 from tests.faults.apis import Api, announce, serving
 from tests.faults.ledger import Ledger
 from tests.faults.namespaces import Namespace, namespace
 from tests.faults.processes import ERRANDER, LEASE, SILENCE, Fleet, lasts
-from tests.faults.proxy import Proxy
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
 from workers.hints import Hint, Hints

@@ -13,12 +13,12 @@ import pytest
 from db.engine import Database
 from db.lifecycle import JobStatus
 from db.migrate import upgrade
+from service.chaos.proxy import Proxy
 from service.embedded import EmbeddedPostgres
 from tests.faults.apis import Api, announce, serving
 from tests.faults.fired import Failpoints
 from tests.faults.ledger import Ledger
 from tests.faults.processes import Fleet, lasts
-from tests.faults.proxy import Proxy
 from tests.faults.small_disk import small_disk
 from tests.faults.standby import standby_of
 from tests.fixtures.jobs import JobBook, result

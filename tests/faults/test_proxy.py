@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.faults.proxy import Proxy
+from service.chaos.proxy import Proxy
 from tests.fixtures.waiting import eventually
 
 NOT_YET = 0.1  # seconds in which what is silent is seen to say nothing

@@ -10,12 +10,12 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
+from service.chaos.proxy import Proxy
 from service.embedded import EmbeddedValkey
 from service.supervise import free_port
 from tests.faults.apis import Api, announce, serving
 from tests.faults.ledger import Ledger
 from tests.faults.processes import Fleet, Worker, frozen, lasts
-from tests.faults.proxy import Proxy
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.servers import open_folder
 from tests.fixtures.waiting import eventually
