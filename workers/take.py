@@ -25,7 +25,7 @@ from workers.cancelling import cancel_and_wait
 from workers.hints import Hint, Hints, queue_name
 from workers.lease import Lease
 from workers.publisher import Publisher
-from workers.weights import Shares
+from workers.weights import WEIGHTS, Shares
 
 _log = structlog.get_logger("errander.take")
 
@@ -37,6 +37,7 @@ RENEW_SECONDS = 0.5
 """How often the mark of a deep backlog is renewed: it lasts four times as long."""
 MISSED_SECONDS = 0.005
 """Before the head is claimed again for a job that fell due while it was being claimed."""
+_SUM_OF_WEIGHTS = sum(WEIGHTS.values())
 DEEP_FROM = 32
 """A full head claim of at least this many says that the backlog is deep; a smaller one says little."""
 
@@ -97,10 +98,11 @@ class Taker:
     async def take(self, slots: int, woken_by: str | None = None) -> int:
         """Claims up to `slots` jobs; the number won. Raises DatabaseError.
 
-        A worker that was idle is `woken_by` a priority, and looks there first: it has slots for all the others too.
+        A worker that was idle is `woken_by` a priority, and looks there first, for no more than even the lightest queue's
+        share of its slots: what else is due there waits for its weight beside the other queues, at once after.
         """
         if woken_by is not None and not self.redis_away:
-            won = await self._by_hint(woken_by, slots)
+            won = await self._by_hint(woken_by, max(1, slots // _SUM_OF_WEIGHTS))
             if won:
                 self._short.clear()
                 return won

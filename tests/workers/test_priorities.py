@@ -1,6 +1,7 @@
 """Which queue gets which slots: weights, pools, pauses, expiry."""
 
 from collections import Counter
+from uuid import UUID
 
 import pytest
 
@@ -9,7 +10,7 @@ from db.lifecycle import JobStatus
 from tests.faults.ledger import Ledger
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
-from tests.workers.conftest import RunWorker
+from tests.workers.conftest import HINTS_ONLY, RunWorker
 from workers.hints import Hint, Hints
 
 PRIORITIES = ("high", "default", "low")
@@ -31,6 +32,24 @@ async def test_one_slot_is_shared_six_to_three_to_one(
     assert abs(first["high"] - 30) <= 1, first
     assert abs(first["default"] - 15) <= 1, first
     assert abs(first["low"] - 5) <= 1, first
+
+
+async def test_a_worker_that_a_light_queue_wakes_still_shares_its_slots(
+    run_worker: RunWorker, book: JobBook, hints: Hints, ledger: Ledger
+) -> None:
+    priority_of: dict[str, str] = {}
+    async with run_worker(slots=20, head=HINTS_ONLY, drain=0.1) as running:
+        await running.idle()
+        for priority in PRIORITIES:
+            ids = await book.submit_many("fault.sleep", [{"seconds": 30.0}] * 60, priority=priority)
+            priority_of |= {str(job_id): priority for job_id in ids}
+        # low first, so that it is low's token that wakes the worker; the others are there before it has taken anything
+        waiting = sorted(priority_of, key=lambda job_id: ("low", "default", "high").index(priority_of[job_id]))
+        await hints.publish([Hint(UUID(job_id), "default", priority_of[job_id], 0.0) for job_id in waiting])
+        await eventually(lambda: len(ledger.starts()) == 20)
+    started = Counter(priority_of[line.job] for line in ledger.starts())
+    assert started["high"] >= 9, started
+    assert started["low"] <= 5, started
 
 
 async def test_what_one_queue_leaves_unused_goes_to_the_others(
