@@ -111,8 +111,9 @@ async def _stored(link: Link, tenant: str, prepared: Prepared) -> list[Accepted]
             start += len(part)
         return accepted if storing is None else accepted + await storing
     finally:
-        if storing is not None and not storing.done():
-            await asyncio.wait({storing})  # a transaction cannot end under a statement
+        if storing is not None:
+            # A transaction cannot end under a statement; and what it failed with is said already, or is not the answer.
+            await asyncio.gather(storing, return_exceptions=True)
 
 
 async def _refused_rows(database: Database, tenant: str, submissions: Sequence[Submission], error: BadRow) -> Problem:

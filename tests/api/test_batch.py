@@ -1,5 +1,7 @@
 """`POST /v1/jobs/batch`: one transaction, all or nothing."""
 
+import asyncio
+import gc
 import json
 from typing import Any
 
@@ -68,6 +70,22 @@ async def test_a_batch_whose_last_items_are_wrong_leaves_nothing_of_the_parts_th
     ids = [job["id"] for job in answer.json()["jobs"]]
     assert len(set(ids)) == await count(book) == 5_000
     assert ids == sorted(ids)
+
+
+async def test_what_the_database_refuses_beside_what_we_refuse_is_not_an_error_nobody_looks_at(
+    api: httpx.AsyncClient, book: JobBook
+) -> None:
+    await book.execute("ALTER TABLE errander.jobs ADD CONSTRAINT odd CHECK (payload ->> 'n' IS DISTINCT FROM 'odd')")
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    odd = {"task": "demo.echo", "payload": {"n": "odd"}}
+    answer = await batch(api, odd, *[{"task": "demo.echo"}] * 1_500, {"task": "demo.echo", "pool": 5})
+    assert pointers(answer) == {"/jobs/1501/pool": "string-type"}
+    answer = await batch(api, *[{"task": "demo.echo"}] * 1_500, odd)
+    assert pointers(answer) == {"/jobs/1500": "not-storable"}
+    assert await count(book) == 0
+    gc.collect()
+    assert unseen == []
 
 
 async def test_at_most_a_hundred_errors_are_listed(api: httpx.AsyncClient) -> None:
