@@ -16,7 +16,7 @@ from service.supervise import free_port
 from tests.faults.apis import Api, announce, serving
 from tests.faults.ledger import Ledger
 from tests.faults.processes import Fleet, Worker, frozen, lasts
-from tests.fixtures.jobs import JobBook
+from tests.fixtures.jobs import JobBook, seconds_between
 from tests.fixtures.servers import open_folder
 from tests.fixtures.waiting import eventually
 from workers.hints import FINAL_CHANNEL
@@ -60,13 +60,15 @@ class Service:
 
 
 @pytest.fixture
-async def service(fleet: Fleet, book: JobBook, own_valkey: EmbeddedValkey, ledger: Ledger) -> AsyncIterator[Service]:
-    """All of it; afterwards every job has run once, and nobody has ended."""
+async def service(
+    request: pytest.FixtureRequest, fleet: Fleet, book: JobBook, own_valkey: EmbeddedValkey, ledger: Ledger
+) -> AsyncIterator[Service]:
+    """All of it; afterwards every job has run once, and nobody has ended. A test may parametrize the workers' settings."""
     await announce(book.database)
     client = redis.asyncio.Redis.from_url(own_valkey.url)
     async with Proxy.of(own_valkey.url) as proxy:
         fleet.environment["REDIS_URL"] = proxy.through(own_valkey.url)
-        workers = [fleet.start(slots=10) for _ in range(2)]
+        workers = [fleet.start(slots=10, **getattr(request, "param", {})) for _ in range(2)]
         async with serving(fleet, {}) as (api,):
             for worker in workers:
                 await worker.ready()
@@ -94,6 +96,32 @@ async def test_submits_are_taken_and_run_while_valkey_is_flushed_hangs_is_dead_a
     await service.runs(20)
     await asyncio.to_thread(own_valkey.start)
     await eventually(service.is_well_again, 30)
+
+
+@pytest.mark.parametrize("service", [{"head_seconds": 1}], indirect=True)  # as it is by default
+async def test_flushed_every_three_seconds_for_a_minute_under_load_it_loses_nothing_and_delays_by_two_seconds_at_most(
+    service: Service, book: JobBook
+) -> None:
+    over = asyncio.Event()
+
+    async def load(**body: object) -> list[UUID]:
+        ids = []
+        while not over.is_set():
+            ids += await service.submit(1, **body)
+            await lasts(0.1)
+        return ids
+
+    # due at once, and due when the hint that was published for it is gone
+    loads = [asyncio.create_task(load(**body)) for body in ({}, {"priority": "high"}, {"delay": 1.5})]
+    for _ in range(20):
+        await lasts(3.0)
+        await service.client.flushall()
+    over.set()
+    ids = [job_id for ids in await asyncio.gather(*loads) for job_id in ids]
+    records = await book.succeeds(*ids, timeout=60)
+    assert len(records) > 300
+    waits = [seconds_between(record.run_at, record.started_at) for record in records]
+    assert max(waits) <= 2.0, sorted(waits)[-20:]
 
 
 async def test_a_valkey_that_refuses_every_write_or_every_command_stops_nobody(
