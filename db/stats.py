@@ -5,12 +5,12 @@ stands in small tables of its own and is counted there, up to a bound.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from db.engine import Link
 from db.lifecycle import FINAL, JobStatus
-from db.queues import Depth
+from db.queues import Depth, Running
 
 ARRIVED_SAMPLE = 5_000
 """Newest jobs that arrival rates look at."""
@@ -29,17 +29,20 @@ class Arrived:
     priority: str
     per_second: float
     last_5_minutes: int
+    exact: bool
+    """The sample reaches back over the whole window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Jobs of one task and queue that ended in the last five minutes (`last_minute` of them in the last one)."""
+    """Jobs of one task and queue that ended in the last five minutes, cancelled ones too: `ended`, and `last_minute`."""
 
     pool: str
     priority: str
     task: str
     succeeded: int
     failed: int
+    ended: float
     last_minute: float
 
 
@@ -79,10 +82,33 @@ async def arrived(link: Link, tenant: str) -> list[Arrived]:
         whole = row["looked_at"] < ARRIVED_SAMPLE
         reach = max(row["oldest_seconds"], 1e-3)
         minute = 60.0 if whole else min(60.0, reach)
-        scale = 1.0 if whole or reach >= 300.0 else 300.0 / reach
-        found.append(
-            Arrived(row["pool"], row["priority"], row["last_minute"] / minute, round(row["last_5_minutes"] * scale))
-        )
+        exact = whole or reach >= 300.0
+        submitted = row["last_5_minutes"] * (1.0 if exact else 300.0 / reach)
+        found.append(Arrived(row["pool"], row["priority"], row["last_minute"] / minute, round(submitted), exact))
+    return found
+
+
+def held_to_what_is_there(
+    arrived: Iterable[Arrived], depths: Sequence[Depth], running: Sequence[Running], ended: Ended
+) -> list[Arrived]:
+    """Estimates of arrivals, no larger than what can have arrived: it waits, runs, or has ended since. Pure.
+
+    A sample that is full of one burst knows nothing of the time before, and would take the burst's pace for that of the
+    whole window.
+    """
+    found = []
+    for one in arrived:
+        here = (one.pool, one.priority)
+        waiting = [row for row in depths if (row.pool, row.priority) == here]
+        if one.exact or not ended.whole or not all(row.exact for row in waiting):
+            found.append(one)
+            continue
+        there = sum(row.due + row.scheduled for row in waiting)
+        there += sum(row.running for row in running if (row.pool, row.priority) == here)
+        gone = [row for row in ended.finished if (row.pool, row.priority) == here]
+        per_second = min(one.per_second, (there + sum(row.last_minute for row in gone)) / 60.0)
+        last_5_minutes = min(one.last_5_minutes, round(there + sum(row.ended for row in gone)))
+        found.append(replace(one, per_second=per_second, last_5_minutes=last_5_minutes))
     return found
 
 
@@ -118,6 +144,7 @@ def _finished(pool: str, priority: str, task: str, ends: Mapping[str, tuple[floa
         task,
         succeeded=round(ends.get(JobStatus.SUCCESS, nothing)[0]),
         failed=round(ends.get(JobStatus.FAILED, nothing)[0]),
+        ended=sum(jobs for jobs, _ in ends.values()),
         last_minute=sum(last_minute for _, last_minute in ends.values()),
     )
 

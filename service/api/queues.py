@@ -58,13 +58,17 @@ async def look(services: Services) -> Seen:
     """Reads all of it; each part is at most a moment old."""
     link, lease, fresh = services.database.link, services.settings.lease_seconds, services.fresh
     entries = (await services.catalogue.entries()).values()
+    depths = await fresh.get("depths", lambda: queues.depths(link, lease))
+    running = await fresh.get("running", lambda: queues.running(link))
+    ended = await fresh.get("ended", lambda: stats.ended(link, TENANT))
+    arrived = await fresh.get("arrived", lambda: stats.arrived(link, TENANT))
     return Seen(
-        depths=await fresh.get("depths", lambda: queues.depths(link, lease)),
-        running=await fresh.get("running", lambda: queues.running(link)),
+        depths=depths,
+        running=running,
         fleet=await fresh.get("fleet", lambda: queues.fleet(link, lease)),
         pauses=await queues.pauses(link),
-        arrived=await fresh.get("arrived", lambda: stats.arrived(link, TENANT)),
-        ended=await fresh.get("ended", lambda: stats.ended(link, TENANT)),
+        arrived=stats.held_to_what_is_there(arrived, depths, running, ended),
+        ended=ended,
         declared=frozenset(
             str(entry.newest.defaults["pool"]) for entry in entries if entry.newest.defaults.get("pool")
         ),

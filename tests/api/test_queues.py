@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import httpx
 
+from db import stats
 from service.api.documents import QueueDocument, StatsDocument, TaskDocument, WorkerDocument
 from service.version import server_version
 from tests.api.problems import problem
@@ -171,3 +172,12 @@ async def test_figures_of_an_empty_deployment_are_zero(api: httpx.AsyncClient) -
     assert sum(found["jobs"].values()) == 0
     assert found["last_5_minutes"]["wait_p50"] is None
     assert (await api.get("/v1/version")).json() == {"version": server_version(), "api": "v1"}
+
+
+async def test_a_burst_larger_than_the_sample_is_not_taken_for_the_pace_of_five_minutes(api: httpx.AsyncClient) -> None:
+    jobs = [{"task": "demo.echo", "priority": ("high", "low")[n % 2]} for n in range(stats.ARRIVED_SAMPLE + 1_000)]
+    assert (await api.post("/v1/jobs/batch", json={"jobs": jobs})).status_code == 202
+    found = (await api.get("/v1/stats")).json()
+    assert found["last_5_minutes"]["submitted"] == len(jobs)
+    for queue in ("high", "low"):
+        assert found["queues"][queue]["arrivals_per_second"] == round(len(jobs) / 2 / 60, 3)
