@@ -51,7 +51,9 @@ def main(args: argparse.Namespace) -> int:
     except SettingsRefusedError as error:
         return refuse("fsck", error.lines)
     except (DatabaseError, OSError, ValueError) as error:
-        return refuse("fsck", [f"it could not be checked: {error}"])
+        return refuse(
+            "fsck", [f"it could not be checked: {error}", "look at DATABASE_URL; `errander doctor` says what is wrong"]
+        )
     if report is None:
         return REFUSED
     _print_json(report) if args.output == "json" else _print_text(report)
