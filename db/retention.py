@@ -11,8 +11,6 @@ FIRST: Final = UUID(int=0)
 """Before every job."""
 LAG_SECONDS: Final = 3600.0
 """How much longer than its retention a job is kept so that it is looked at once: most end within an hour of being made."""
-LOOKED_AT: Final = 100_000
-"""Jobs that `prune_jobs` looks at."""
 _LOOK: Final = 10
 """Jobs that a walk is to look at, a batch: this many times what it may delete, because what is kept longer stands among them."""
 
@@ -26,7 +24,7 @@ class Pruned:
     at_end: bool
 
 
-async def prune_jobs_after(link: Link, status: JobStatus, after: UUID, *, seconds: float, n: int) -> Pruned:
+async def prune_jobs(link: Link, status: JobStatus, after: UUID, *, seconds: float, n: int) -> Pruned:
     """Deletes up to `n` jobs of a final `status` that ended more than `seconds` ago, with their history.
 
     Looks at jobs in the order in which they were made, from `after` on, up to those made `seconds` ago and a little more (a
@@ -34,17 +32,7 @@ async def prune_jobs_after(link: Link, status: JobStatus, after: UUID, *, second
     `FIRST` now and then.
     """
     lag = min(LAG_SECONDS, seconds / 20)
-    return await _prune(link, status, after=after, seconds=seconds, lag=lag, look=_LOOK * n, n=n)
-
-
-async def prune_jobs(link: Link, status: JobStatus, *, seconds: float, n: int) -> int:
-    """The same of the oldest `LOOKED_AT` jobs, whenever their ids say that they were made; how many were deleted."""
-    found = await _prune(link, status, after=FIRST, seconds=seconds, lag=None, look=LOOKED_AT, n=n)
-    return found.deleted
-
-
-async def _prune(link: Link, status: JobStatus, *, after: UUID, **binds: float | None) -> Pruned:
-    row = await link.row("prune_jobs", status=str(status), after=after, **binds)
+    row = await link.row("prune_jobs", status=str(status), after=after, seconds=seconds, lag=lag, look=_LOOK * n, n=n)
     return Pruned(0, after, at_end=True) if row is None else Pruned(row["deleted"], row["reached"], row["at_end"])
 
 

@@ -1,8 +1,8 @@
 -- Deletes final jobs older than their retention, with their history, a bounded batch at a time, and takes those that were
 -- counted out of the totals. It walks the jobs in the order of their ids, which is the order in which they were made, from
--- :after on: at most :look of them, and only those made :seconds and :lag ago
--- (NULL: whenever they were made). So no batch reads what another has read. (By finished_at it would: a
--- BRIN index keeps the oldest moment that ever stood in a range of pages, whatever was deleted since.)
+-- :after on: at most :look of them, and only those made :seconds and :lag ago. So no batch reads what another has read.
+-- (By finished_at it would: a BRIN index keeps the oldest moment that ever stood in a range of pages, whatever was deleted
+-- since.)
 -- The row of the mark is shared with other prunes and held against whoever counts: what it says stays true until this commits.
 -- guard: status and finished_at on the locked row
 -- locks: jobs in id order, SKIP LOCKED; then history; rollup_marks FOR SHARE, rollup_totals, one row
@@ -13,27 +13,24 @@ WITH looked AS MATERIALIZED (
     WHERE
         k.id > CAST(:after AS uuid)
         -- the first 48 bits of an id are milliseconds since 1970
-        AND (
-            CAST(:lag AS float8) IS NULL
-            OR k.id < CAST(
-                rpad(
-                    lpad(
-                        to_hex(
-                            CAST(
-                                1000 * greatest(
-                                    0,
-                                    extract(
-                                        epoch FROM
-                                        now() - make_interval(secs => CAST(:seconds AS float8) + CAST(:lag AS float8))
-                                    )
-                                ) AS bigint
-                            )
-                        ),
-                        12, '0'
+        AND k.id < CAST(
+            rpad(
+                lpad(
+                    to_hex(
+                        CAST(
+                            1000 * greatest(
+                                0,
+                                extract(
+                                    epoch FROM
+                                    now() - make_interval(secs => CAST(:seconds AS float8) + CAST(:lag AS float8))
+                                )
+                            ) AS bigint
+                        )
                     ),
-                    32, '0'
-                ) AS uuid
-            )
+                    12, '0'
+                ),
+                32, '0'
+            ) AS uuid
         )
     ORDER BY k.id
     LIMIT CAST(:look AS int)

@@ -6,6 +6,7 @@ from uuid import uuid4
 from db import leader, retention, workers
 from db.lifecycle import JobStatus
 from tests.db.fence import Fence, Play
+from tests.db.pruning import prune_jobs
 from tests.db.racing import Gate
 from tests.db.scene import Scene
 
@@ -87,7 +88,7 @@ async def _resigned_by_another(scene: Scene, _: Gate) -> Any:
 def _pruned_meanwhile(change: str) -> Play:
     async def play(scene: Scene, gate: Gate) -> Any:
         job = await scene.job("FAILED", finished_ago=100.0)
-        pruning = await gate.start("prune_jobs", retention.prune_jobs(scene.link, JobStatus.FAILED, seconds=50, n=10))
+        pruning = await gate.start("prune_jobs", prune_jobs(scene.link, JobStatus.FAILED, seconds=50, n=10))
         await scene.ask(f"UPDATE errander.jobs SET {change} WHERE id = $1", job)
         gate.open()
         return await pruning

@@ -13,6 +13,7 @@ from db.engine import Link
 from db.jobs import Edit, NewJob
 from db.lifecycle import JobStatus
 from db.workers import Beat, WorkerRow
+from tests.db import pruning
 from tests.db.model import HOLD, LEASE, Model
 from tests.db.model_rows import Answer, Ends, Submission, Taker
 
@@ -319,7 +320,7 @@ def prune_jobs(status: JobStatus, age: timedelta) -> Act:
     """Retention."""
 
     async def play(link: Link) -> int:
-        return await retention.prune_jobs(link, status, seconds=age.total_seconds(), n=_MANY)
+        return await pruning.prune_jobs(link, status, seconds=age.total_seconds(), n=_MANY)
 
     name = f"prune_jobs({status}, {age})"
     return Act(name, play, lambda model: model.prune_jobs(status, age), statement="prune_jobs")

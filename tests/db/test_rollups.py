@@ -11,9 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db import retention, rollups
+from db import rollups
 from db.lifecycle import JobStatus
 from tests.db.counting import EVERYTHING, events, figures, fold, mark, present, replay, replay_on, totals
+from tests.db.pruning import prune_jobs
 from tests.db.scene import Scene
 from tests.db.texts import Texts
 
@@ -250,7 +251,7 @@ async def test_a_pruned_job_leaves_the_totals_and_stays_an_event(counted: Scene)
     for ago in (60.0, 60.0, 1.0):
         await counted.job("SUCCESS", finished_ago=ago)
     await fold(counted)
-    assert await retention.prune_jobs(counted.link, JobStatus.SUCCESS, seconds=30, n=10) == 2
+    assert await prune_jobs(counted.link, JobStatus.SUCCESS, seconds=30, n=10) == 2
     assert await totals(counted) == {"SUCCESS": 1}
     assert await events(counted) == {"SUCCESS": 3}
     assert (await figures(counted)).totals == await present(counted)
@@ -258,7 +259,7 @@ async def test_a_pruned_job_leaves_the_totals_and_stays_an_event(counted: Scene)
 
 async def test_a_job_that_is_pruned_before_it_was_counted_is_taken_off_nothing(counted: Scene) -> None:
     await counted.job("SUCCESS", finished_ago=60.0)
-    assert await retention.prune_jobs(counted.link, JobStatus.SUCCESS, seconds=30, n=10) == 1
+    assert await prune_jobs(counted.link, JobStatus.SUCCESS, seconds=30, n=10) == 1
     await fold(counted)
     assert await totals(counted) == {}
 
@@ -268,7 +269,7 @@ async def test_a_prune_waits_for_a_count_and_takes_off_what_that_has_counted(cou
     async with counted.database.begin() as link:
         held = await link.row("lock_rollups", margin=0.0, longest=rollups.LONGEST)
         assert held is not None
-        pruning = asyncio.create_task(retention.prune_jobs(counted.link, JobStatus.SUCCESS, seconds=30, n=10))
+        pruning = asyncio.create_task(prune_jobs(counted.link, JobStatus.SUCCESS, seconds=30, n=10))
         while not await counted.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
             assert not pruning.done()
         await link.row("fold_finished", since=held["folded_until"], until=held["settled_until"], span=rollups.RECENT)
@@ -286,7 +287,7 @@ async def test_figures_equal_the_jobs_after_any_traffic(counted: Scene) -> None:
         await replay(counted, made[turn % 2])
         if turn % 3 == 0:
             await fold(counted)
-            await retention.prune_jobs(counted.link, JobStatus.SUCCESS, seconds=0.0, n=1)
+            await prune_jobs(counted.link, JobStatus.SUCCESS, seconds=0.0, n=1)
         assert (await figures(counted)).totals == await present(counted)
         assert (await figures(counted)).whole
     await fold(counted)

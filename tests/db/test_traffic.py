@@ -20,6 +20,7 @@ from db import attempts, jobs, retention, workers
 from db.errors import Locked
 from db.jobs import Edit, NewJob
 from db.lifecycle import CLAIMABLE, FINAL, JobStatus, Priority, can_move
+from tests.db.pruning import prune_jobs
 from tests.db.scene import LEASE, POOL, Scene
 
 TASKS = ["a", "b"]
@@ -117,7 +118,7 @@ class Traffic:
         self.count("expired", len(await workers.expire(self.scene.link, n=20)))
 
     async def prune(self) -> None:
-        pruned = await retention.prune_jobs(self.scene.link, JobStatus.SUCCESS, seconds=0.5, n=10)
+        pruned = await prune_jobs(self.scene.link, JobStatus.SUCCESS, seconds=0.5, n=10)
         self.count("pruned", pruned)
         await retention.prune_workers(self.scene.link, seconds=0, n=10)
 

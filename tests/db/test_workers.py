@@ -8,6 +8,7 @@ import pytest
 from db import leader, retention, workers
 from db.lifecycle import JobStatus
 from db.workers import Held, WorkerRow
+from tests.db.pruning import prune_jobs
 from tests.db.racing import Gate
 from tests.db.scene import Scene
 
@@ -138,15 +139,15 @@ async def test_final_jobs_go_with_their_history_when_they_are_old_enough(scene: 
         await scene.ask(
             "INSERT INTO errander.history (job_id, event, status, attempt) VALUES ($1, 'failed', 'RETRYING', 1)", job
         )
-    assert await retention.prune_jobs(scene.link, JobStatus(status), seconds=50, n=2) == 2
-    assert await retention.prune_jobs(scene.link, JobStatus(status), seconds=50, n=2) == 1
+    assert await prune_jobs(scene.link, JobStatus(status), seconds=50, n=2) == 2
+    assert await prune_jobs(scene.link, JobStatus(status), seconds=50, n=2) == 1
     assert {found["id"] for found in await scene.ask("SELECT id FROM errander.jobs")} == {young, other}
     assert {found["job_id"] for found in await scene.ask("SELECT job_id FROM errander.history")} == {young}
 
 
 async def test_a_job_that_was_replayed_meanwhile_is_kept(scene: Scene, gate: Gate) -> None:
     job = await scene.job("FAILED", finished_ago=100.0)
-    pruning = await gate.start("prune_jobs", retention.prune_jobs(scene.link, JobStatus.FAILED, seconds=50, n=10))
+    pruning = await gate.start("prune_jobs", prune_jobs(scene.link, JobStatus.FAILED, seconds=50, n=10))
     async with scene.database.begin() as link:
         await link.fetch("replay", ids=[job], tenant="default", delay=0.0, payload=None, max_attempts=None, reason=None)
     gate.open()

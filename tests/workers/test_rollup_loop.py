@@ -143,6 +143,7 @@ async def heap_pages_read(database: Database) -> int:
 
 async def test_a_turn_makes_looks_by_time_cheap_over_new_pages(book: JobBook, database: Database) -> None:
     await book.execute("ALTER TABLE errander.jobs SET (autovacuum_enabled = off)")
+    await book.execute("ALTER INDEX errander.jobs_finished SET (autosummarize = off)")
     await ended(book, 20_000, days=3)
     await book.execute("ANALYZE errander.jobs")
     before = await heap_pages_read(database)
@@ -222,7 +223,7 @@ async def test_a_walk_passes_what_is_kept_and_begins_where_it_came_to(book: JobB
     seconds = 30 * 86_400.0
     walked, after, deleted = 0, retention.FIRST, 0
     while True:
-        pruned = await retention.prune_jobs_after(database.link, JobStatus.SUCCESS, after, seconds=seconds, n=1)
+        pruned = await retention.prune_jobs(database.link, JobStatus.SUCCESS, after, seconds=seconds, n=1)
         walked += 1
         deleted += pruned.deleted
         if pruned.at_end:
@@ -230,7 +231,7 @@ async def test_a_walk_passes_what_is_kept_and_begins_where_it_came_to(book: JobB
         assert pruned.reached > after, "a walk goes on"
         after = pruned.reached
     assert (deleted, walked) == (5, 8), "25 passed in tens, then one at a time"
-    again = await retention.prune_jobs_after(database.link, JobStatus.SUCCESS, after, seconds=seconds, n=1)
+    again = await retention.prune_jobs(database.link, JobStatus.SUCCESS, after, seconds=seconds, n=1)
     assert (again.deleted, again.at_end) == (0, True)
 
 

@@ -70,7 +70,7 @@ class Pruner(Loop):
         async def batch() -> tuple[int, bool]:
             await failpoints.reach("pruner.pruning")
             after = self._after.get(status, retention.FIRST)
-            pruned = await retention.prune_jobs_after(self._link, status, after, seconds=seconds, n=_BATCH)
+            pruned = await retention.prune_jobs(self._link, status, after, seconds=seconds, n=_BATCH)
             self._after[status] = pruned.reached
             return pruned.deleted, not pruned.at_end
 
