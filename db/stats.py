@@ -1,7 +1,8 @@
 """Figures over jobs, each by a statement whose cost is bounded however many jobs there are.
 
 What has ended is counted by the leader (`db.rollups`) up to a mark; a look adds what ended since. What waits and what runs
-stands in small tables of its own and is counted there, up to a bound.
+stands in small tables of its own and is counted there, up to a bound. Figures are of the installation, all tenants together:
+queues and workers are shared by them.
 """
 
 import math
@@ -74,10 +75,10 @@ class Counts:
     estimated: bool
 
 
-async def arrived(link: Link, tenant: str) -> list[Arrived]:
+async def arrived(link: Link) -> list[Arrived]:
     """Submits by queue."""
     found = []
-    for row in await link.fetch("arrived_recently", tenant=tenant, sample=ARRIVED_SAMPLE):
+    for row in await link.fetch("arrived_recently", sample=ARRIVED_SAMPLE):
         # a full sample that begins within the window stands for a shorter time, with the same rate
         whole = row["looked_at"] < ARRIVED_SAMPLE
         reach = max(row["oldest_seconds"], 1e-3)
@@ -112,12 +113,12 @@ def held_to_what_is_there(
     return found
 
 
-async def ended(link: Link, tenant: str) -> Ended:
+async def ended(link: Link) -> Ended:
     """Final jobs by status, and the ends and times of the last five minutes."""
     mark = await link.row("rollup_mark")
     if mark is None:
         raise RuntimeError("no row in rollup_marks, which a migration has put there")
-    rows = await link.fetch("ended_figures", tenant=tenant, since=mark["folded_until"], sample=ENDED_SAMPLE)
+    rows = await link.fetch("ended_figures", since=mark["folded_until"], sample=ENDED_SAMPLE)
     totals = dict.fromkeys((status for status in JobStatus if status in FINAL), 0)
     bins: dict[str, dict[int, float]] = {"wait": {}, "run": {}}
     recent: dict[tuple[str, str, str], dict[str, tuple[float, float]]] = {}
@@ -165,13 +166,13 @@ def percentile(bins: Mapping[int, float], share: float) -> float | None:
     return None
 
 
-async def counts(link: Link, tenant: str, final: Ended, depths: Iterable[Depth]) -> Counts:
+async def counts(link: Link, final: Ended, depths: Iterable[Depth]) -> Counts:
     """Jobs by status, of what is known of the final ones and of the queues already."""
     jobs = dict.fromkeys(JobStatus, 0) | dict(final.totals)
     exact = final.whole
     running = await link.row("running_count")
     jobs[JobStatus.RUNNING] = 0 if running is None else running["running"]
-    row = await link.row("waiting_statuses", tenant=tenant, sample=WAITING_SAMPLE)
+    row = await link.row("waiting_statuses", sample=WAITING_SAMPLE)
     if row is not None:
         pending, retrying = row["pending"], row["retrying"]
         if row["looked"] >= WAITING_SAMPLE:

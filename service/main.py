@@ -14,9 +14,11 @@ from starlette.routing import Route, compile_path
 from db.engine import Database
 from service import handlers
 from service.api import consistency, job_actions, job_lists, jobs, queues, stats, system, tasks, workers
+from service.auth.guard import Guard
 from service.catalogue import Catalogue
 from service.companion import companion_worker
 from service.fresh import Fresh
+from service.guarded_route import refuse_undeclared
 from service.middleware import Frame
 from service.migrating import bring_up_when_possible
 from service.services import Services
@@ -68,6 +70,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         for route in router.routes
         if isinstance(route, Route)
     ]
+    refuse_undeclared(app)
     handlers.install(app)
     app.add_middleware(Frame)
     if settings is None:
@@ -94,6 +97,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         app.state.services = Services(
             settings, database, publisher, waiting, Catalogue(database.link, settings.lease_seconds), fresh
         )
+        app.state.guard = Guard(settings)
         if settings.migrate == "auto":
             migrating = asyncio.create_task(bring_up_when_possible(settings), name="errander.migrate")
             stack.push_async_callback(_cancelled, migrating)

@@ -6,6 +6,7 @@ A plain ASGI layer, outermost of ours: it sees what no handler caught, and answe
 import re
 import time
 import uuid
+from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +15,8 @@ from service.problems import Problem, response
 from service.version import server_version
 
 _log = structlog.get_logger("errander.api")
+HEADERS: Final = "errander.headers"
+"""Where a request collects headers that its answer has, whatever the answer is: a list of pairs of bytes."""
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 
@@ -47,6 +50,7 @@ class Frame:
                     (b"x-request-id", request_id.encode()),
                     (b"errander-version", self._version),
                     (b"x-content-type-options", b"nosniff"),
+                    *scope.get(HEADERS, ()),
                 ]
             await send(message)
 

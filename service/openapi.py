@@ -12,11 +12,15 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.guarded_route import SCHEME, SECURITY
 from service.problems import CODES, MEDIA_TYPE
 from service.version import server_version
 
 _BODIES: dict[str, type[BaseModel]] = {}
 _REF = "#/components/schemas/{model}"
+
+CREDENTIAL = ""
+"""No scope, but a valid credential."""
 
 ALWAYS = ("not-found", "validation-failed", "internal", "unavailable")
 """Problems that any route under `/v1` can answer with."""
@@ -30,8 +34,13 @@ def operation(
     example: Any = None,
     parameters: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What FastAPI cannot see of a route: the scope it needs, its body, its query parameters and headers."""
-    found: dict[str, Any] = {"x-scope": scope} if scope else {}
+    """What FastAPI cannot see of a route: the scope it needs, its body, its query parameters and headers.
+
+    Without a scope everybody is let in; `CREDENTIAL` lets in whoever has a valid credential.
+    """
+    found: dict[str, Any] = {SECURITY: [] if scope is None else [{SCHEME: [scope] if scope else []}]}
+    if scope:
+        found["x-scope"] = str(scope)
     if parameters:
         found["parameters"] = [dict(parameter) for parameter in parameters]
     if body is not None:
@@ -97,6 +106,9 @@ def build(app: FastAPI) -> dict[str, Any]:
         _, bodies = models_json_schema([(model, "validation") for model in _BODIES.values()], ref_template=_REF)
         components.update(bodies["$defs"])
     components["Problem"] = _problem_schema()
+    schema["components"]["securitySchemes"] = {
+        SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key, or a JWT."}
+    }
     app.openapi_schema = schema
     return schema
 

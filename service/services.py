@@ -11,9 +11,6 @@ from service.settings import ApiSettings
 from service.waiting import Waiting
 from workers.publisher import Publisher
 
-TENANT = "default"
-"""Every job belongs to this tenant until credentials say otherwise."""
-
 
 @dataclass(frozen=True, slots=True)
 class Services:

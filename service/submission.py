@@ -17,6 +17,7 @@ from db.idempotency import digests
 from db.jobs import NewJob
 from errander import Exponential
 from service import fields
+from service.auth.principal import Principal
 from service.catalogue import Catalogue, Entry
 from service.fields import Body, read
 from service.problems import FieldError, Problem
@@ -73,10 +74,12 @@ class UnknownTask:
 
 
 class Resolver:
-    """Turns the bodies of one request into jobs; asks the catalogue, and nothing else."""
+    """Turns the bodies of one request by `principal` into jobs; asks the catalogue, and nothing else."""
 
-    def __init__(self, catalogue: Catalogue, *, max_crashes: int) -> None:
+    def __init__(self, catalogue: Catalogue, principal: Principal, *, max_crashes: int) -> None:
         self._catalogue = catalogue
+        self._principal = principal
+        self._is_restricted = principal.is_restricted
         self._max_crashes = max_crashes
         self._since = time.monotonic()
         self._tasks: dict[str, _Task] = {}
@@ -84,7 +87,10 @@ class Resolver:
     async def submission(
         self, sent: Mapping[str, Any], *, key: str | None = None, item: bool = False, prefix: str = ""
     ) -> Submission | UnknownTask | list[FieldError]:
-        """A body as a submission, or why it is none. `key` comes from the header; an `item` may carry its own."""
+        """A body as a submission, or why it is none. `key` comes from the header; an `item` may carry its own.
+
+        Raises Problem `forbidden` where it is well formed and not this principal's to submit.
+        """
         known, not_yet = (sent, []) if _NOT_YET.isdisjoint(sent) else _without_not_yet(sent, prefix)
         body = read(BatchItemBody if item else SubmitBody, known, prefix)
         if isinstance(body, list):
@@ -98,8 +104,11 @@ class Resolver:
             return errors + [FieldError(prefix + one.pointer, one.detail, one.code) for one in misfits]
         if isinstance(body, BatchItemBody) and body.idempotency_key is not None:
             key = body.idempotency_key
+        job = _job(body, task, key)
+        if self._is_restricted:
+            self._principal.require(job.task, job.priority)
         content = {} if key is None else digests({name: sent[name] for name in sent if name != "idempotency_key"})
-        return Submission(_job(body, task, key), content)
+        return Submission(job, content)
 
     async def _find(self, name: str) -> "_Task | None":
         entry = await self._catalogue.find(name, since=self._since)

@@ -1,10 +1,9 @@
 -- Submits of the last five minutes by queue, counted over the newest :sample jobs at most; `oldest_seconds` is how far
--- back those reach, so that a rate is right where they do not reach back far enough.
--- index: jobs_newest
+-- back those reach, so that a rate is right where they do not reach back far enough. Of all tenants.
+-- index: jobs_pkey
 WITH newest AS MATERIALIZED (
     SELECT j.pool, j.priority, CAST(extract(epoch FROM now() - j.created_at) AS double precision) AS age
     FROM errander.jobs j
-    WHERE j.tenant = :tenant
     ORDER BY j.id DESC
     LIMIT CAST(:sample AS integer)
 )

@@ -1,4 +1,4 @@
--- Everything that is asked about final jobs, in one snapshot: what the leader has counted up to the mark, and what ended
+-- Everything that is asked about final jobs of all tenants, in one snapshot: what the leader has counted up to the mark, and what ended
 -- since, looked at up to :sample jobs. :since is the mark as it was read before; it is a value, so that the planner knows
 -- how little lies behind it. The recent figures are of the windows that end now, or at the mark where more than the sample
 -- lies behind it. A row a figure, told apart by `part`:
@@ -18,7 +18,6 @@ tail AS MATERIALIZED (
     WHERE
         j.finished_at >= CAST(:since AS timestamptz)
         AND j.finished_at >= (SELECT m.at FROM mark m)
-        AND j.tenant = :tenant
     LIMIT CAST(:sample AS integer)
 ),
 looked AS MATERIALIZED (
@@ -36,7 +35,7 @@ spans AS (
         r.finished * least(1, greatest(0, extract(epoch FROM r.at - w.until + interval '70 s') / 10)) AS last_minute
     FROM errander.rollups r
     CROSS JOIN looked w
-    WHERE r.span = 10 AND r.at > (SELECT l.until FROM looked l) - interval '310 s' AND r.tenant = :tenant
+    WHERE r.span = 10 AND r.at > (SELECT l.until FROM looked l) - interval '310 s'
     UNION ALL
     SELECT
         t.pool, t.priority, t.task, t.status, 1,
@@ -47,7 +46,7 @@ spans AS (
 bins AS (
     SELECT r.kind, r.bin, r.jobs
     FROM errander.rollup_times r
-    WHERE r.span = 10 AND r.at > (SELECT l.until FROM looked l) - interval '305 s' AND r.tenant = :tenant
+    WHERE r.span = 10 AND r.at > (SELECT l.until FROM looked l) - interval '305 s'
     UNION ALL
     SELECT
         t.kind,
@@ -58,14 +57,14 @@ bins AS (
     WHERE t.seconds IS NOT NULL AND e.finished_at > now() - interval '5 minutes'
 ),
 totals AS (
-    SELECT t.status, t.jobs FROM errander.rollup_totals t WHERE t.tenant = :tenant
+    SELECT t.status, t.jobs FROM errander.rollup_totals t
     UNION ALL
     SELECT t.status, 1 FROM tail t
     UNION ALL
     -- counted, and replayed since
     SELECT h.detail ->> 'status', -1
     FROM errander.history h
-    JOIN errander.jobs j ON j.id = h.job_id AND j.tenant = :tenant
+    JOIN errander.jobs j ON j.id = h.job_id
     WHERE
         h.event = 'replayed' AND h.at >= (SELECT m.at FROM mark m)
         AND CAST(h.detail ->> 'finished_at' AS timestamptz) < (SELECT m.at FROM mark m)

@@ -2,7 +2,7 @@
 -- waiting jobs that has failed before as the leader last saw it, NULL where it has not looked for a minute.
 -- index: jobs_pkey, queue_counts_pkey
 WITH looked AS MATERIALIZED (
-    SELECT r.id FROM errander.ready r WHERE r.tenant = :tenant LIMIT CAST(:sample AS integer)
+    SELECT r.id FROM errander.ready r LIMIT CAST(:sample AS integer)
 )
 SELECT
     count(*) FILTER (WHERE j.status = 'PENDING') AS pending,

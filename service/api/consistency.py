@@ -11,12 +11,13 @@ from starlette.responses import Response
 from db.consistency import Limits
 from service.consistency import Check, Report, document
 from service.consistency_hints import HintLimits
+from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation
 from service.representation import json_response
 from service.requests import refuse_unknown
 from service.services import Services, services_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 LONGEST = timedelta(seconds=10)
 """How old an answer may be."""

@@ -19,16 +19,18 @@ from db.steady import steady
 from service import fields
 from service.api.documents import History, JobDocument
 from service.api.jobs import check_payload, not_waiting
+from service.auth.principal import Principal, principal_of
 from service.fields import Body, ReasonBody, read
+from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation
 from service.problems import Problem, invalid, not_found
 from service.representation import job_response, json_response, moment_text
 from service.requests import JobId, action_body_of, refuse_unknown
-from service.services import TENANT, Services, services_of
+from service.services import Services, services_of
 from service.strict_json import encode
 from workers.hints import Hint
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 class ReplayBody(Body):
@@ -43,15 +45,16 @@ class ReplayBody(Body):
 Step = Callable[[Link], Awaitable[Change]]
 
 
-async def _change(services: Services, job_id: UUID, step: Step) -> tuple[JobRecord, Change]:
-    """One edge over one job in one transaction, and the job afterwards. Raises Problem `not-found`."""
+async def _change(services: Services, principal: Principal, job_id: UUID, step: Step) -> tuple[JobRecord, Change]:
+    """One edge over one job in one transaction, and the job afterwards. Raises Problem `not-found` or `forbidden`."""
 
     async def once() -> tuple[JobRecord, Change]:
         async with services.database.begin() as link:
             change = await step(link)
-            record = await jobs.get(link, TENANT, job_id)
+            record = await jobs.get(link, principal.tenant, job_id)
             if record is None:
                 raise not_found(f"job {job_id}")
+            principal.require(record.task)
             await failpoints.reach("api.change.committing")
         await failpoints.reach("api.change.committed")
         return record, change
@@ -81,12 +84,14 @@ def _conflict(code: str, record: JobRecord, why: str) -> Problem:
 )
 async def cancel_job(request: Request, job_id: JobId) -> Response:
     """A waiting job is CANCELLED at once; a running one is asked to stop, and may still end SUCCESS."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
     body = read(ReasonBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    record, change = await _change(services, job_id, lambda link: jobs.cancel(link, TENANT, [job_id], body.reason))
+    record, change = await _change(
+        services, principal, job_id, lambda link: jobs.cancel(link, principal.tenant, [job_id], body.reason)
+    )
     if not change.moved and record.status in FINAL - {JobStatus.CANCELLED}:
         raise _conflict("job-already-final", record, "a job that ended cannot be cancelled")
     if change.moved and record.is_final:
@@ -103,12 +108,14 @@ async def cancel_job(request: Request, job_id: JobId) -> Response:
 )
 async def run_job_now(request: Request, job_id: JobId) -> Response:
     """`run_at` becomes now; no budget is touched."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
     body = read(Body, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    record, change = await _change(services, job_id, lambda link: jobs.run_now(link, TENANT, job_id))
+    record, change = await _change(
+        services, principal, job_id, lambda link: jobs.run_now(link, principal.tenant, job_id)
+    )
     if not change.moved:
         raise not_waiting(job_id, record.status)
     return job_response(record)
@@ -123,22 +130,23 @@ async def run_job_now(request: Request, job_id: JobId) -> Response:
 )
 async def replay_job(request: Request, job_id: JobId) -> Response:
     """PENDING again, with fresh budgets; `errors` and the id are kept."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
     body = read(ReplayBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
     if body.payload is not None:
-        record = await jobs.get(services.database.link, TENANT, job_id)
+        record = await jobs.get(services.database.link, principal.tenant, job_id)
         if record is None:
             raise not_found(f"job {job_id}")
         await check_payload(services, record.task, body.payload)
     record, change = await _change(
         services,
+        principal,
         job_id,
         lambda link: jobs.replay(
             link,
-            TENANT,
+            principal.tenant,
             [job_id],
             delay=body.delay or 0.0,
             payload=None if body.payload is None else encode(body.payload),
@@ -160,9 +168,9 @@ async def replay_job(request: Request, job_id: JobId) -> Response:
 )
 async def get_history(request: Request, job_id: JobId) -> Response:
     """Oldest first."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
-    record = await jobs.get(services.database.link, TENANT, job_id)
+    record = await jobs.get(services.database.link, principal.tenant, job_id)
     if record is None:
         raise not_found(f"job {job_id}")
     return json_response({"items": told(record, await history.rows(services.database.link, job_id))})

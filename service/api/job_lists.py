@@ -22,16 +22,18 @@ from db.steady import steady
 from service import fields
 from service.api.documents import ChangedDocument, JobPage
 from service.api.job_actions import publish_queued
+from service.auth.principal import Principal, principal_of
 from service.cursors import cursor_place, cursor_text, list_hash
 from service.fields import Body, read
 from service.filters import NAMES, REPEATABLE, filter_of, given_in_body, given_in_query, include_of
+from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation, query
 from service.problems import invalid, invalid_field
 from service.representation import item_document, json_response, moment_text
 from service.requests import body_of, id_of, refuse_unknown, whole_number
-from service.services import TENANT, Services, services_of
+from service.services import Services, services_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 MAX_PAGE = 200
 MAX_BULK = 10_000
@@ -67,7 +69,7 @@ class BulkBody(Body):
 )
 async def list_jobs(request: Request) -> Response:
     """Keyset pages without totals. A page may be short, even empty, and still have a `next_cursor`."""
-    services = services_of(request)
+    services, tenant = services_of(request), principal_of(request).tenant
     given, paging = given_in_query(request, _PAGING)
     wanted = filter_of(given)
     limit = whole_number("limit", paging.get("limit", "50"), 1, MAX_PAGE)
@@ -75,7 +77,7 @@ async def list_jobs(request: Request) -> Response:
     digest = list_hash("jobs", given)
     after = _position(paging.get("cursor"), digest)
     page = await lists.newest(
-        Reader(services.database), TENANT, wanted, after=after, limit=limit, include=include & {"payload", "result"}
+        Reader(services.database), tenant, wanted, after=after, limit=limit, include=include & {"payload", "result"}
     )
     following = None if page.after is None else cursor_text(digest, page.after.id, page.after.looked)
     answer = {"items": [item_document(job, include) for job in page.jobs], "next_cursor": following}
@@ -102,7 +104,7 @@ def _position(cursor: str | None, digest: str) -> Position | None:
 )
 async def list_dead_letter(request: Request) -> Response:
     """The same filters as the list of jobs."""
-    services = services_of(request)
+    services, tenant = services_of(request), principal_of(request).tenant
     given, paging = given_in_query(request, _PAGING)
     wanted = _only(filter_of(given), frozenset({JobStatus.FAILED}))
     limit = whole_number("limit", paging.get("limit", "50"), 1, MAX_PAGE)
@@ -110,7 +112,7 @@ async def list_dead_letter(request: Request) -> Response:
     digest = list_hash("dead-letter", given)
     after = _failure(paging.get("cursor"), digest)
     found, more = await lists.failures(
-        Reader(services.database), TENANT, wanted, after=after, limit=limit, include=include & {"payload", "result"}
+        Reader(services.database), tenant, wanted, after=after, limit=limit, include=include & {"payload", "result"}
     )
     following = cursor_text(digest, moment_text(found[-1].failed_at), found[-1].id) if more else None
     return json_response({"items": [item_document(job, include) for job in found], "next_cursor": following})
@@ -131,39 +133,47 @@ def _only(wanted: JobFilter, statuses: frozenset[JobStatus]) -> JobFilter:
     return replace(wanted, statuses=both, nothing=wanted.nothing or not both)
 
 
-Step = Callable[[Link, Sequence[UUID], str | None], Awaitable[Change]]
+Step = Callable[[Link, str, Sequence[UUID], str | None], Awaitable[Change]]
 
 
-async def _cancel(link: Link, ids: Sequence[UUID], reason: str | None) -> Change:
-    return await jobs.cancel(link, TENANT, ids, reason)
-
-
-async def _replay(link: Link, ids: Sequence[UUID], reason: str | None) -> Change:
-    return await jobs.replay(link, TENANT, ids, reason=reason)
+async def _replay(link: Link, tenant: str, ids: Sequence[UUID], reason: str | None) -> Change:
+    return await jobs.replay(link, tenant, ids, reason=reason)
 
 
 async def _bulk(request: Request, statuses: frozenset[JobStatus], step: Step, *, cancels: bool = False) -> Response:
     """Finds ids first, then changes them in chunks, each a transaction: what moved meanwhile is left alone."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
     body = read(BulkBody, await body_of(request))
     if isinstance(body, list):
         raise invalid(body)
     wanted = _only(filter_of(given_in_body(body.filter), "/filter/"), statuses)
+    _refuse_too_wide(principal, wanted)
     if cancels:
         wanted = replace(wanted, not_asked_to_cancel=True)
-    ids, more = await lists.ids(Reader(services.database), TENANT, wanted, body.limit)
+    ids, more = await lists.ids(Reader(services.database), principal.tenant, wanted, body.limit)
     changed = 0
     if not body.dry_run:
         for start in range(0, len(ids), CHUNK):
-            changed += await _chunk(services, ids[start : start + CHUNK], step, body.reason)
+            changed += await _chunk(services, principal.tenant, ids[start : start + CHUNK], step, body.reason)
     return json_response({"matched": len(ids), "changed": changed, "more": more})
 
 
-async def _chunk(services: Services, ids: Sequence[UUID], step: Step, reason: str | None) -> int:
+def _refuse_too_wide(principal: Principal, wanted: JobFilter) -> None:
+    """Raises Problem where a credential for some tasks would touch jobs of others."""
+    if principal.tasks is None:
+        return
+    if wanted.task is None:
+        raise invalid_field(
+            "/filter/task", f"must be given: this credential is for the tasks {', '.join(principal.tasks)}", "forbidden"
+        )
+    principal.require(wanted.task)
+
+
+async def _chunk(services: Services, tenant: str, ids: Sequence[UUID], step: Step, reason: str | None) -> int:
     async def once() -> Change:
         async with services.database.begin() as link:
-            return await step(link, ids, reason)
+            return await step(link, tenant, ids, reason)
 
     change = await steady(once)
     publish_queued(services, change.queued)
@@ -186,7 +196,7 @@ _BULK_EXAMPLE = {"filter": {"task": "email.*", "tag": ["newsletter"]}, "dry_run"
 async def cancel_jobs(request: Request) -> Response:
     """Waiting jobs end at once, running ones are asked; `more` says that the limit left some."""
     statuses = frozenset({JobStatus.WAITING, JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING})
-    return await _bulk(request, statuses, _cancel, cancels=True)
+    return await _bulk(request, statuses, jobs.cancel, cancels=True)
 
 
 @router.post(

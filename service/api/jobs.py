@@ -19,6 +19,7 @@ from db.steady import steady
 from service import fields
 from service.accepting import Accepting
 from service.api.documents import BatchDocument, JobDocument
+from service.auth.principal import Principal, principal_of
 from service.batches import Batch, accept_keyed, accept_plain, content_of_batch
 from service.fields import Body, read
 from service.openapi import answers, header, operation, query
@@ -34,7 +35,7 @@ from service.requests import (
     refuse_unknown,
     wait_of,
 )
-from service.services import TENANT, Services, services_of
+from service.services import Services, services_of
 from service.strict_json import encode
 from service.submission import Resolver, Submission, SubmitBody, UnknownTask, contradictions
 from workers.hints import Hint
@@ -102,22 +103,22 @@ class EditBody(Body):
 )
 async def submit(request: Request) -> Response:
     """202 once the job is committed. With `wait`: 200 if it is final in time."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request, ("wait",))
     wait = wait_of(request)
     key = idempotency_key_of(request)
     sent = await body_of(request)
-    resolver = Resolver(services.catalogue, max_crashes=services.settings.max_crashes)
+    resolver = Resolver(services.catalogue, principal, max_crashes=services.settings.max_crashes)
     submission = accepted_or_raise(resolver, await resolver.submission(sent, key=key))
     accepting: Accepting = request.app.state.accepting
-    found = await (accepting.accept if key is None else accepting.accept_keyed)(TENANT, submission)
+    found = await (accepting.accept if key is None else accepting.accept_keyed)(principal.tenant, submission)
     await failpoints.reach("api.answering")
     headers = {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{found.id}"}
     replayed = isinstance(found, JobRecord)
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     if wait:
-        now = await final_or_now(services, found.id, wait)
+        now = await final_or_now(services, principal.tenant, found.id, wait)
         if now is not None and (now.is_final or replayed):
             return Response(job_body(now), 200, headers, JSON)
     body = job_body(found) if isinstance(found, JobRecord) else accepted_body(submission.job, found)
@@ -131,12 +132,12 @@ def accepted_or_raise(resolver: Resolver, found: Submission | UnknownTask | list
     raise resolver.unknown_task(found.name) if isinstance(found, UnknownTask) else invalid(found)
 
 
-async def final_or_now(services: Services, job_id: UUID, wait: float) -> JobRecord | None:
+async def final_or_now(services: Services, tenant: str, job_id: UUID, wait: float) -> JobRecord | None:
     """The job once it is final, or as it is after `wait` seconds; None where it does not exist."""
     deadline = time.monotonic() + wait
     async with services.waiting.watch(job_id) as watch:
         while True:
-            record = await jobs.get(services.database.link, TENANT, job_id)
+            record = await jobs.get(services.database.link, tenant, job_id)
             if record is None or record.is_final or time.monotonic() >= deadline:
                 return record
             if not await watch.until(deadline) and services.waiting.stopping:
@@ -158,19 +159,19 @@ async def final_or_now(services: Services, job_id: UUID, wait: float) -> JobReco
 )
 async def submit_batch(request: Request) -> Response:
     """All or nothing; the answer has the order of the request."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
     key = idempotency_key_of(request)
     body = read(BatchBody, await body_of(request, limit=MAX_BATCH_BODY))
     if isinstance(body, list):
         raise invalid(body)
-    prepared = Prepared(Resolver(services.catalogue, max_crashes=services.settings.max_crashes), body.jobs)
+    prepared = Prepared(Resolver(services.catalogue, principal, max_crashes=services.settings.max_crashes), body.jobs)
     if key is None and not prepared.is_keyed:
-        outcome = await accept_plain(services.database, TENANT, prepared)
+        outcome = await accept_plain(services.database, principal.tenant, prepared)
     else:
         content = {} if key is None else content_of_batch(body.jobs)
         batch = Batch(await prepared.all(), key, content)
-        outcome = await accept_keyed(services.database, TENANT, batch, services.settings.idempotency_hours)
+        outcome = await accept_keyed(services.database, principal.tenant, batch, services.settings.idempotency_hours)
     made = {one.job.id: one.job for one in prepared.submissions}
     await failpoints.reach("api.batch.publishing")
     services.publisher.offer(
@@ -192,11 +193,11 @@ async def submit_batch(request: Request) -> Response:
 )
 async def get_job(request: Request, job_id: JobId) -> Response:
     """The job; with `wait`, once it is final or time is up."""
-    services = services_of(request)
+    services, tenant = services_of(request), principal_of(request).tenant
     refuse_unknown(request, ("wait",))
     wait = wait_of(request)
-    record = (
-        await final_or_now(services, job_id, wait) if wait else await jobs.get(services.database.link, TENANT, job_id)
+    record = await (
+        final_or_now(services, tenant, job_id, wait) if wait else jobs.get(services.database.link, tenant, job_id)
     )
     if record is None:
         raise not_found(f"job {job_id}")
@@ -223,20 +224,21 @@ def _is_named(header_value: str | None, tag: str) -> bool:
 )
 async def edit_job(request: Request, job_id: JobId) -> Response:
     """Only the fields given change; `expires_at: null` takes the expiry away."""
-    services = services_of(request)
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
     body = read(EditBody, await body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    record = await jobs.get(services.database.link, TENANT, job_id)
+    record = await jobs.get(services.database.link, principal.tenant, job_id)
     if record is None:
         raise not_found(f"job {job_id}")
+    principal.require(record.task, body.priority)
     await check_payload(services, record.task, body.payload)
     errors = contradictions(body.run_at, None, body.expires_at, None)
     if errors:
         raise invalid(errors)
     new, given = _edit(body)
-    return job_response(await steady(lambda: _edited(services, job_id, new, given)))
+    return job_response(await steady(lambda: _edited(services, principal, job_id, new, given)))
 
 
 async def check_payload(services: Services, task: str, payload: Mapping[str, Any] | None) -> None:
@@ -258,15 +260,15 @@ def _edit(body: EditBody) -> tuple[Edit, list[str]]:
     return Edit(**values, set_expires_at="expires_at" in given), given
 
 
-async def _edited(services: Services, job_id: UUID, new: Edit, given: Sequence[str]) -> JobRecord:
+async def _edited(services: Services, principal: Principal, job_id: UUID, new: Edit, given: Sequence[str]) -> JobRecord:
     async with services.database.begin() as link:
-        locked = (await jobs.lock(link, TENANT, [job_id])).get(job_id)
+        locked = (await jobs.lock(link, principal.tenant, [job_id])).get(job_id)
         if locked is None:
             raise not_found(f"job {job_id}")
         if new.max_attempts is not None and new.max_attempts <= locked["failures"]:
             raise invalid_field("/max_attempts", f"the job has failed {locked['failures']} times already", "range")
-        queued = await jobs.edit(link, TENANT, job_id, new, given) if given else ()
-        record = await jobs.get(link, TENANT, job_id)
+        queued = await jobs.edit(link, principal.tenant, job_id, new, given) if given else ()
+        record = await jobs.get(link, principal.tenant, job_id)
         if record is None or (given and not queued):
             raise not_waiting(job_id, locked["status"])
     services.publisher.offer([Hint(one.id, one.pool, one.priority, one.due_in) for one in queued])

@@ -14,13 +14,14 @@ from db.queues import Depth, Fleet, Pause, Running
 from db.stats import Arrived, Ended
 from service.api.documents import QueueDocument, Queues
 from service.fields import ReasonBody, read
+from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation
 from service.problems import invalid, not_found
 from service.representation import json_response, moment_text
 from service.requests import action_body_of, refuse_unknown
-from service.services import TENANT, Services, services_of
+from service.services import Services, services_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 _POOL = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 DEFAULT_POOL = "default"
@@ -60,8 +61,8 @@ async def look(services: Services) -> Seen:
     entries = (await services.catalogue.entries()).values()
     depths = await fresh.get("depths", lambda: queues.depths(link, lease))
     running = await fresh.get("running", lambda: queues.running(link))
-    ended = await fresh.get("ended", lambda: stats.ended(link, TENANT))
-    arrived = await fresh.get("arrived", lambda: stats.arrived(link, TENANT))
+    ended = await fresh.get("ended", lambda: stats.ended(link))
+    arrived = await fresh.get("arrived", lambda: stats.arrived(link))
     return Seen(
         depths=depths,
         running=running,

@@ -11,12 +11,13 @@ from db import stats, workers
 from service.api.documents import StatsDocument
 from service.api.queues import Seen, documents, look
 from service.catalogue import Entry
+from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation
 from service.representation import json_response, moment_text
 from service.requests import refuse_unknown
-from service.services import TENANT, services_of
+from service.services import services_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.get(
@@ -33,7 +34,7 @@ async def get_stats(request: Request) -> Response:
     link, fresh = services.database.link, services.fresh
     living = await fresh.get("workers", lambda: workers.list_workers(link))
     seen = await look(services)
-    counts = await fresh.get("counts", lambda: stats.counts(link, TENANT, seen.ended, seen.depths))
+    counts = await fresh.get("counts", lambda: stats.counts(link, seen.ended, seen.depths))
     latencies = seen.ended.latencies
     return json_response(
         {

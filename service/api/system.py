@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from db import migrate
 from db.errors import DatabaseError, SchemaBehind
 from service.api.documents import ReadyDocument, VersionDocument
+from service.guarded_route import GuardedRoute
 from service.openapi import build, operation
 from service.problems import CODES, not_found
 from service.representation import json_response
@@ -21,7 +22,7 @@ from service.requests import refuse_unknown
 from service.services import services_of
 from service.version import API_VERSION, server_version
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 CHECK_SECONDS = 2.0
 """How long a readiness check waits for one server; probes give up soon after."""
@@ -53,6 +54,7 @@ async def healthz() -> Response:
     operation_id="readyz",
     summary="Requests can be served",
     responses={200: {"model": ReadyDocument}, 503: {"model": ReadyDocument, "description": "`unavailable`"}},
+    openapi_extra=operation(None),
 )
 async def readyz(request: Request) -> Response:
     """503 only for `unavailable`: PostgreSQL away, or its schema behind. Redis away is `degraded`."""
@@ -96,6 +98,7 @@ async def _check_redis(request: Request) -> str:
     operation_id="get_version",
     summary="The version of this server",
     responses={200: {"model": VersionDocument}},
+    openapi_extra=operation(None),
 )
 async def version(request: Request) -> Response:
     """The server's version, and that of the API."""
@@ -103,7 +106,7 @@ async def version(request: Request) -> Response:
     return json_response({"version": server_version(), "api": API_VERSION})
 
 
-@router.get("/openapi.json", include_in_schema=False)
+@router.get("/openapi.json", include_in_schema=False, openapi_extra=operation(None))
 async def openapi(request: Request) -> Response:
     """The description of the API."""
     described = build(request.app)
@@ -111,7 +114,7 @@ async def openapi(request: Request) -> Response:
     return json_response(described | {"servers": [{"url": root}]} if root else described)
 
 
-@router.get("/problems/{code}", include_in_schema=False)
+@router.get("/problems/{code}", include_in_schema=False, openapi_extra=operation(None))
 async def problem_page(code: str) -> Response:
     """What a problem's `type` leads to."""
     known = CODES.get(code)
@@ -125,7 +128,7 @@ async def problem_page(code: str) -> Response:
     return HTMLResponse(page, headers=_PAGE_HEADERS)
 
 
-@router.get("/docs", include_in_schema=False)
+@router.get("/docs", include_in_schema=False, openapi_extra=operation(None))
 async def docs(request: Request) -> Response:
     """The description of the API, to read and to try; everything it loads comes from this server."""
     root = html.escape(request.scope.get("root_path", ""), quote=True)
@@ -147,7 +150,7 @@ _START = (
 )
 
 
-@router.get("/docs/{name}", include_in_schema=False)
+@router.get("/docs/{name}", include_in_schema=False, openapi_extra=operation(None))
 async def docs_asset(name: str) -> Response:
     """A file of the viewer."""
     if name == "start.js":
@@ -166,7 +169,7 @@ def _asset_files() -> dict[str, FilePath]:
     return {path.name: path for path in _ASSETS.glob("*") if path.suffix in {".css", ".js", ".png"}}
 
 
-@router.get("/", include_in_schema=False)
+@router.get("/", include_in_schema=False, openapi_extra=operation(None))
 async def root(request: Request) -> Response:
     """Leads to the description."""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/docs", status_code=307)

@@ -10,13 +10,14 @@ from db import tasks
 from service.api.documents import TaskDocument, Tasks
 from service.catalogue import Entry
 from service.fields import ReasonBody, read
+from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation
 from service.problems import invalid, not_found
 from service.representation import json_response, moment_text
 from service.requests import action_body_of, refuse_unknown
 from service.services import Services, services_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 def document(entry: Entry) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from starlette.responses import Response
 from db import workers
 from service.api.documents import WorkerDocument, Workers
 from service.fields import ReasonBody, read
+from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation
 from service.problems import invalid, not_found
 from service.representation import json_response, moment_text
 from service.requests import action_body_of, id_of, refuse_unknown
 from service.services import services_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 def document(row: Any) -> dict[str, Any]:

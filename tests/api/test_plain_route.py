@@ -7,6 +7,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.openapi import operation
 from service.plain_route import PlainRoute, refuse_dependencies
 from tests.api.problems import problem
 
@@ -18,11 +19,11 @@ async def refusing() -> None:
 def router_with(*, dependencies: bool) -> APIRouter:
     router = APIRouter(route_class=PlainRoute)
 
-    @router.post("/plain", dependencies=[Depends(refusing)] if dependencies else [])
+    @router.post("/plain", dependencies=[Depends(refusing)] if dependencies else [], openapi_extra=operation(None))
     async def plain(request: Request) -> Response:
         return Response(await request.body(), 202)
 
-    @router.get("/things/{name}")
+    @router.get("/things/{name}", openapi_extra=operation(None))
     async def thing(name: str) -> dict[str, str]:
         return {"name": name}
 

@@ -56,4 +56,4 @@ async def replay_on(link: Any, *ids: UUID) -> None:
 
 
 async def figures(scene: Scene) -> stats.Ended:
-    return await stats.ended(scene.link, "default")
+    return await stats.ended(scene.link)

@@ -74,13 +74,13 @@ async def test_figures_say_that_they_are_behind_where_more_ended_than_is_looked_
     found = await figures(counted)
     assert not found.whole
     assert 4 + 5 == found.totals[JobStatus.SUCCESS] <= 10
-    assert (await stats.counts(counted.link, "default", found, [])).estimated
+    assert (await stats.counts(counted.link, found, [])).estimated
 
 
 async def test_waiting_jobs_are_counted_by_status(counted: Scene) -> None:
     for status in ("PENDING", "PENDING", "RETRYING"):
         await counted.job(status, failures=int(status == "RETRYING"))
-    found = await stats.counts(counted.link, "default", await figures(counted), [])
+    found = await stats.counts(counted.link, await figures(counted), [])
     assert (found.jobs[JobStatus.PENDING], found.jobs[JobStatus.RETRYING], found.estimated) == (2, 1, False)
 
 
@@ -148,7 +148,7 @@ async def test_beyond_the_sample_the_share_of_what_has_failed_before_is_estimate
 
     async def counts() -> stats.Counts:
         depths = await queues.depths(scene.link, 30.0)
-        return await stats.counts(scene.link, "default", await figures(scene), depths)
+        return await stats.counts(scene.link, await figures(scene), depths)
 
     sampled = await counts()
     assert sampled.estimated

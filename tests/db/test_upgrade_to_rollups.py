@@ -69,7 +69,7 @@ async def test_jobs_that_were_there_are_kept_and_counted(empty_database_url: str
             assert folded is not None
             if folded.behind == 0:
                 break
-        found = await stats.ended(database.link, "default")
+        found = await stats.ended(database.link)
     assert (found.totals[JobStatus.SUCCESS], found.totals[JobStatus.FAILED]) == (30, 10)
     assert found.whole
 
