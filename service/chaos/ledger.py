@@ -96,7 +96,8 @@ def read(path: Path) -> list[Line]:
     if not path.exists():
         return []
     found = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    # of a line that crosses a page of the file a reader may see only the beginning
+    for text in path.read_text(encoding="utf-8").split("\n")[:-1]:
         what, job, attempt, pid, parent, name, at, wall, note = text.split(" ", 8)
         found.append(Line(What(what), job, int(attempt), int(pid), int(parent), name, float(at), float(wall), note))
     return found

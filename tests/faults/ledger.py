@@ -65,11 +65,11 @@ class Ledger:
         """pid → when a test ended it, by CLOCK_MONOTONIC."""
 
     def lines(self) -> list[Line]:
-        """Everything written so far."""
+        """Every line written so far; of one that crosses a page of the file a reader may see only the beginning."""
         if not self.path.exists():
             return []
         found = []
-        for text in self.path.read_text().splitlines():
+        for text in self.path.read_text().split("\n")[:-1]:
             what, job, attempt, pid, image, at, wall = text.split()
             found.append(Line(what, job, int(attempt), int(pid), image, float(at), float(wall)))
         return found
