@@ -109,6 +109,7 @@ class Database:
                 max_overflow=5,
                 pool_timeout=3,
                 pool_pre_ping=True,
+                hide_parameters=True,  # its errors would hold payloads and metadata that somebody filters by
                 execution_options={"schema_translate_map": {"errander": self.schema}},
             )
         return self._engine

@@ -4,6 +4,7 @@ Each check is a function that yields findings; none changes anything.
 """
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -19,9 +20,12 @@ from db.diagnosis import Server
 from db.engine import Database
 from db.errors import DatabaseError
 from db.roles import ROLE_SETTINGS
-from db.urls import masked
+from db.urls import Encryption, masked
+from db.urls import encryption as postgres_encryption
+from service.doctor_tls import described, refused_certificate
 from service.settings import DoctorSettings
 from workers.redis_client import connect
+from workers.redis_client import encryption as redis_encryption
 
 LOWEST_POSTGRES = 160_000
 """PostgreSQL 16, as `server_version_num` writes it: older ones make no HOT update past a summarising index."""
@@ -58,11 +62,14 @@ async def findings(settings: DoctorSettings) -> AsyncIterator[Finding]:
         database = await Database.open(url, schema=settings.db_schema, size=1)
     except (DatabaseError, OSError) as error:
         text = f"{masked(url)} cannot be reached: {error}"
+        todo = refused_certificate("postgres", str(error))
         yield Finding(
-            Grade.FAIL, "postgres", text, "check DATABASE_URL, and that the server is up and lets this host in"
+            Grade.FAIL, "postgres", text, todo or "check DATABASE_URL, and that the server is up and lets this host in"
         )
         database = None
     if database is not None:
+        for finding in tls_findings("postgres", postgres_encryption(database.dsn, os.environ)):
+            yield finding
         async with database:
             async for finding in _database(database, settings):
                 yield finding
@@ -96,6 +103,14 @@ def version_finding(server: Server) -> Finding:
     if server.version < LOWEST_POSTGRES:
         return Finding(Grade.FAIL, "postgres", f"is version {server.version_text}", "upgrade to PostgreSQL 16 or newer")
     return Finding(Grade.OK, "postgres", f"version {server.version_text}")
+
+
+def tls_findings(store: str, found: Encryption) -> list[Finding]:
+    """Whether the way to a store is encrypted; nothing where it does not leave this machine. Pure."""
+    if found is Encryption.LOCAL:
+        return []
+    good, text, todo = described(store, found)
+    return [Finding(Grade.OK if good else Grade.WARN, f"{store} tls", text, todo)]
 
 
 def clock_finding(subject: str, offset: float) -> Finding:
@@ -171,9 +186,12 @@ async def _redis(settings: DoctorSettings) -> AsyncIterator[Finding]:
         async with asyncio.timeout(REDIS_SECONDS):
             for check in (_redis_server, _redis_policy, _redis_clock):
                 yield await check(client)
+        for finding in tls_findings("redis", redis_encryption(url)):
+            yield finding
     except (RedisError, OSError, TimeoutError) as error:
         text = f"{masked(url)} cannot be reached: {error or type(error).__name__}"
-        yield Finding(Grade.FAIL, "redis", text, "jobs run without it, but start up to a second later; check REDIS_URL")
+        todo = refused_certificate("redis", str(error)) or "check REDIS_URL"
+        yield Finding(Grade.FAIL, "redis", text, f"jobs run without it, but start up to a second later; {todo}")
     finally:
         await client.aclose()
 

@@ -6,7 +6,9 @@ keeps arq's command, settings, queue names and wire format, and replaces its run
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import arq.worker
 from arq.connections import RedisSettings
@@ -16,6 +18,7 @@ from pydantic import ValidationError
 from db.lifecycle import Priority
 from workers import command
 from workers.hints import ARQ_FUNCTION, health_key, queue_name
+from workers.redis_client import sentinel_address, tls_options
 from workers.settings import WorkerSettings, refusals
 
 
@@ -69,6 +72,26 @@ def _settings(priorities: Sequence[Priority]) -> WorkerSettings:
         raise SystemExit("\n".join(f"arq workers: {line}" for line in refusals(error))) from None
 
 
+def _redis_settings(url: str) -> RedisSettings:
+    """The address as arq's `--check` takes it: with its TLS options, its escapes undone, and sentinels too."""
+    if urlsplit(url).scheme == "redis+sentinel":
+        address = sentinel_address(url)
+        return RedisSettings(
+            host=address.hosts,
+            sentinel=True,
+            sentinel_master=address.service,
+            database=address.database,
+            username=address.username,
+            password=address.password,
+        )
+    plain = RedisSettings.from_dsn(url)
+    names = {field.name for field in fields(RedisSettings)}
+    given = {name: value for name, value in tls_options(url).items() if name in names}
+    return replace(
+        plain, username=unquote(plain.username or "") or None, password=unquote(plain.password or "") or None, **given
+    )
+
+
 SETTINGS: Mapping[str, tuple[Priority, ...]] = {
     "Settings": tuple(Priority),
     "HighSettings": (Priority.HIGH,),
@@ -90,7 +113,7 @@ def settings_class(name: str) -> type:
     attributes = {
         "functions": [func(cast("Any", run), name=ARQ_FUNCTION)],
         "queue_name": queue_name(settings.pool, str(priorities[0])),
-        "redis_settings": RedisSettings.from_dsn(settings.redis_url.get_secret_value()),
+        "redis_settings": _redis_settings(settings.redis_url.get_secret_value()),
         "health_check_key": health_key(settings.pool, priorities),
         "priorities": priorities,
         "__doc__": f"arq settings of a worker for {', '.join(priorities)}.",

@@ -20,7 +20,7 @@ from typing import Any
 from db import failpoints
 from db.lifecycle import ErrorKind
 from errander import Context, JobInfo, PayloadInvalid, SyncContext, registry
-from workers import outcomes
+from workers import logs, outcomes
 from workers.catalogue import load
 from workers.children import dump_outcome, pack
 from workers.outcomes import Failed, Outcome
@@ -101,6 +101,8 @@ def main() -> None:
     die_with_parent(parent)
     connection = socket.socket(fileno=descriptor)
     failpoints.arm(os.environ)
+    # what code logs here passes through the same filter as everything that its worker writes
+    logs.set_up(os.environ.get("ERRANDER_LOG_FORMAT") or None, os.environ.get("ERRANDER_LOG_LEVEL") or "info")
     load(imports["tasks"], imports["builtin"])
     port = PipePort(connection)
     port.send({"say": "ready"})

@@ -173,7 +173,9 @@ class Flush:
         return await self._ask(link, missing) if missing else []
 
     async def _write_bad(self, link: Link, item: Item, error: BadRow) -> list[Item]:
-        _log.error("flush.bad_row", job_id=str(item.attempt.id), attempt=item.attempt.number, error=str(error))
+        # only what kind of refusal it was: the server's words may hold the result, or the whole row
+        kind = type(error.__cause__ or error).__name__
+        _log.error("flush.bad_row", job_id=str(item.attempt.id), attempt=item.attempt.number, error=kind)
         if isinstance(item.outcome, Failed) and item.outcome.kind is ErrorKind.RESULT and item.outcome.final:
             raise error  # already the plainest row there is
         plain = Failed(ErrorKind.RESULT, "ResultRefused", "what it ended with cannot be stored", final=True, defer=0.0)

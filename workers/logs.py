@@ -1,9 +1,18 @@
-"""Logs of every process of the server: fixed dotted event names, data in fields; console for people, JSON for machines."""
+"""Logs of every process of the server: fixed dotted event names, data in fields; console for people, JSON for machines.
+
+Every line passes through `workers.redaction` before it is written, those of other libraries and tracebacks too.
+"""
 
 import logging
 import sys
 
 import structlog
+
+from workers.redaction import one_line, redact
+
+_QUIET = ("alembic", "httpcore", "httpx", "sqlalchemy")
+"""Never below a warning: alembic says at every start that it found nothing to do; the others write URLs with their
+queries, headers of answers, and rows."""
 
 
 def set_up(log_format: str | None = None, level: str = "info") -> None:
@@ -30,18 +39,25 @@ def set_up(log_format: str | None = None, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.JSONRenderer()]
         if machine
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [one_line, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # a plain traceback: the console's own would show local variables where `rich` is installed
+                structlog.processors.format_exc_info,
+                redact,
+                *last,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # says at every start that it found nothing to do
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))

@@ -4,7 +4,9 @@ import pytest
 
 from db.diagnosis import Server
 from db.roles import ROLE_SETTINGS
-from service.doctor import Grade, clock_finding, role_findings, same_setting, version_finding
+from db.urls import Encryption
+from service.doctor import Grade, clock_finding, role_findings, same_setting, tls_findings, version_finding
+from service.doctor_tls import refused_certificate
 
 
 def server(version: int = 160_004, **settings: str) -> Server:
@@ -47,3 +49,31 @@ def test_every_limit_that_is_missing_is_named() -> None:
 )
 def test_settings_are_compared_with_their_units(found: str, wanted: str, same: bool) -> None:
     assert same_setting(found, wanted) is same
+
+
+@pytest.mark.parametrize("store", ["postgres", "redis"])
+def test_a_way_that_others_can_listen_to_is_told(store: str) -> None:
+    assert tls_findings(store, Encryption.LOCAL) == []
+    for found in Encryption:
+        for finding in tls_findings(store, found):
+            safe = found in (Encryption.VERIFIED, Encryption.VERIFIED_ISSUER)
+            assert finding.grade == (Grade.OK if safe else Grade.WARN)
+            assert finding.subject == f"{store} tls"
+            assert bool(finding.todo) != safe
+
+
+@pytest.mark.parametrize(
+    ("words", "todo"),
+    [
+        ("certificate verify failed: Hostname mismatch, certificate is not valid for 'h'", "by a name that stands in"),
+        ("certificate verify failed: IP address mismatch, certificate is not valid for '10.0.0.1'", "by a name"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate", "sslrootcert"),
+        ('root certificate file "~/.postgresql/root.crt" does not exist or cannot be accessed', "sslrootcert"),
+        ('PostgreSQL server at "h:5432" rejected SSL upgrade', "speaks no TLS"),
+        ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required", "sslcert and sslkey"),
+        ("Connection refused", None),
+    ],
+)
+def test_a_certificate_that_was_refused_is_told_from_other_trouble(words: str, todo: str | None) -> None:
+    found = refused_certificate("postgres", words)
+    assert (found is None) if todo is None else (found is not None and todo in found)
