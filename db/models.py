@@ -13,13 +13,35 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, Identity, Index, MetaData, Text, Uuid, func, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
 
-SCHEMA = "errander"
+from db.base import PRIORITIES, Base
+from db.models_access import ApiKey, Audit
 
-_PRIORITIES = "'high', 'default', 'low'"
+__all__ = [
+    "ApiKey",
+    "Audit",
+    "Base",
+    "Consistency",
+    "History",
+    "IdempotencyKey",
+    "Job",
+    "Leader",
+    "QueueCount",
+    "QueuePause",
+    "Ready",
+    "Rollup",
+    "RollupMark",
+    "RollupTime",
+    "RollupTotal",
+    "Running",
+    "TaskPause",
+    "TaskSchema",
+    "Worker",
+]
+
 _STATUSES = "'WAITING', 'PENDING', 'RUNNING', 'RETRYING', 'SUCCESS', 'FAILED', 'CANCELLED'"
 
 # A table that is a queue: every row is deleted soon, so vacuum goes by rows, not by a share of the table.
@@ -38,29 +60,6 @@ _RECORD_VACUUM = {
     "autovacuum_vacuum_insert_scale_factor": "0",
     "autovacuum_vacuum_insert_threshold": "100000",
 }
-
-
-class Base(DeclarativeBase):
-    """All tables; names of constraints are fixed, because errors are recognised by them."""
-
-    metadata = MetaData(
-        schema=SCHEMA,
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "ck": "%(table_name)s_%(constraint_name)s",
-            "ix": "%(table_name)s_%(column_0_N_name)s",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        },
-    )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
-        datetime: TIMESTAMP(timezone=True),
-        str: Text,
-        float: Double,
-        dict[str, Any]: JSONB,
-        list[Any]: JSONB,
-        list[str]: ARRAY(Text),
-        list[UUID]: ARRAY(Uuid),
-    }
 
 
 class Job(Base):
@@ -122,7 +121,7 @@ class Job(Base):
         # What ended lately. BRIN, because a summarising index does not stop a HOT update (PostgreSQL >= 16).
         Index("jobs_finished", "finished_at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
         CheckConstraint(f"status IN ({_STATUSES})", name="status"),
-        CheckConstraint(f"priority IN ({_PRIORITIES})", name="priority"),
+        CheckConstraint(f"priority IN ({PRIORITIES})", name="priority"),
         CheckConstraint("(status IN ('SUCCESS', 'FAILED', 'CANCELLED')) = (finished_at IS NOT NULL)", name="finished"),
         CheckConstraint("(status = 'FAILED') = (failed_at IS NOT NULL)", name="failed"),
         CheckConstraint("status <> 'RUNNING' OR (worker_id IS NOT NULL AND started_at IS NOT NULL)", name="held"),
@@ -283,7 +282,7 @@ class QueueCount(Base):
     """The share of them that has failed before, from a sample."""
     counted_at: Mapped[datetime]
 
-    __table_args__ = (CheckConstraint(f"priority IN ({_PRIORITIES})", name="priority"),)
+    __table_args__ = (CheckConstraint(f"priority IN ({PRIORITIES})", name="priority"),)
 
 
 class Worker(Base):
@@ -346,7 +345,7 @@ class QueuePause(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
     reason: Mapped[str | None]
 
-    __table_args__ = (CheckConstraint(f"priority IN ({_PRIORITIES})", name="priority"),)
+    __table_args__ = (CheckConstraint(f"priority IN ({PRIORITIES})", name="priority"),)
 
 
 class TaskPause(Base):

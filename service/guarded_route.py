@@ -12,6 +12,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
 from service.auth.scopes import Scope as Needed
+from service.deprecation import notice_of
+from service.headers import COLLECTED, Pair
 
 SECURITY: Final = "security"
 """Where a declaration says it, in the words of OpenAPI: `[]` lets everybody in."""
@@ -39,8 +41,15 @@ class GuardedRoute(APIRoute):
         names = declared[0][SCHEME]
         return Needed(names[0]) if names else None
 
+    @cached_property
+    def notice(self) -> tuple[Pair, ...]:
+        """Headers that say that the route is deprecated, and when it ends."""
+        return notice_of(self.openapi_extra or {})
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets in whoever may, and answers. Raises Problem for everybody else."""
+        if self.notice:
+            scope.setdefault(COLLECTED, []).extend(self.notice)
         if not self.is_open and scope["method"] in (self.methods or ()):
             await scope["app"].state.guard.admit(scope, self.needed)
         await self.answer(scope, receive, send)

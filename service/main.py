@@ -13,16 +13,36 @@ from starlette.routing import Route, compile_path
 
 from db.engine import Database
 from service import handlers
-from service.api import consistency, job_actions, job_lists, jobs, queues, stats, system, tasks, workers
+from service.api import (
+    audit,
+    auth,
+    consistency,
+    events,
+    explain,
+    job_actions,
+    job_lists,
+    jobs,
+    keys,
+    queues,
+    stats,
+    system,
+    tasks,
+    workers,
+)
 from service.auth.guard import Guard
+from service.auth.jwks import KeySet, fetch_from
+from service.auth.tokens import Tokens
 from service.catalogue import Catalogue
 from service.companion import companion_worker
+from service.compression import Compression
 from service.fresh import Fresh
 from service.guarded_route import refuse_undeclared
+from service.limits.queued import QueueLimit
+from service.limits.rate_limits import RateLimits
 from service.middleware import Frame
 from service.migrating import bring_up_when_possible
 from service.services import Services
-from service.settings import ApiSettings, load
+from service.settings import ApiSettings, load, pepper_of
 from service.version import server_version
 from service.waiting import Waiting
 from workers import garbage, logs
@@ -41,6 +61,11 @@ _ROUTERS: tuple[APIRouter, ...] = (
     workers.router,
     stats.router,
     consistency.router,
+    events.router,
+    explain.router,
+    auth.router,
+    keys.router,
+    audit.router,
     system.router,
 )
 
@@ -72,7 +97,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     ]
     refuse_undeclared(app)
     handlers.install(app)
-    app.add_middleware(Frame)
+    app.add_middleware(Compression)
+    app.add_middleware(Frame, origins=chosen.cors_origins)
     if settings is None:
         garbage.settle()
     return app
@@ -97,7 +123,13 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         app.state.services = Services(
             settings, database, publisher, waiting, Catalogue(database.link, settings.lease_seconds), fresh
         )
-        app.state.guard = Guard(settings)
+        limits = RateLimits(settings)
+        stack.push_async_callback(limits.stop)
+        queued = QueueLimit.of(settings, database, fresh)
+        stack.push_async_callback(queued.stop)
+        app.state.limits, app.state.queued = limits, queued
+        guard = await _guard(stack, settings, database, limits)
+        app.state.guard = guard
         if settings.migrate == "auto":
             migrating = asyncio.create_task(bring_up_when_possible(settings), name="errander.migrate")
             stack.push_async_callback(_cancelled, migrating)
@@ -105,6 +137,30 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             await stack.enter_async_context(companion_worker())
         stack.enter_context(_released_by_signals(waiting))
         yield
+
+
+async def _guard(
+    stack: contextlib.AsyncExitStack, settings: ApiSettings, database: Database, limits: RateLimits
+) -> Guard:
+    """What lets requests in, with the one kind of tokens that the settings name."""
+    tokens, secret = None, settings.jwt_secret
+    published = None if settings.jwks_url is None else KeySet(fetch_from(settings.jwks_url))
+    if published is not None:
+        stack.push_async_callback(published.close)
+    if secret is not None or published is not None:
+        tokens = Tokens(
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            longest=settings.jwt_max_age_seconds,
+            secret=None if secret is None else secret.get_secret_value().encode(),
+            keys=published,
+        )
+    guard = Guard(
+        database.link, is_off=settings.auth == "off", tokens=tokens, pepper=pepper_of(settings), limits=limits
+    )
+    guard.start()
+    stack.push_async_callback(guard.stop)
+    return guard
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -15,11 +15,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from signal import SIGTERM
 
+from pydantic import ValidationError
+
+from db.errors import DatabaseError
+from service.dev import first_key
 from service.dev.environment import external_address, part_environment, python_path, shared_values
 from service.dev.folder import DataFolder
 from service.dev.options import DevError, DevOptions
 from service.dev.reload import Saves, watched_folders
 from service.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
+from service.settings import KeySettings, pepper_of
 from service.supervise import (
     Console,
     Output,
@@ -102,8 +107,20 @@ class Stack:
         await self._step("migrate", "migrate")
         if not await self._announce():
             raise DevError("the tasks cannot be loaded (see above)")
+        await self._first_key(database_url)
         self._console.say("starting the API and the workers ...")
         await self._supervisor.start([self._api(), *(self._worker(n) for n in range(1, self._options.workers + 1))])
+
+    async def _first_key(self, database_url: str) -> None:
+        if not first_key.is_needed(self._environ):
+            return
+        try:
+            settings = KeySettings.model_validate({"database_url": database_url})
+            made = await first_key.first_key(database_url, settings.db_schema, pepper_of(settings))
+        except (DatabaseError, ValidationError) as error:
+            raise DevError(f"the first API key cannot be made: {error}") from error
+        if made is not None:
+            self._console.say(f"there was no API key, so this one was made; it is not shown again:\n\n  {made}\n")
 
     async def _addresses(self) -> tuple[str, str]:
         if self._options.external:

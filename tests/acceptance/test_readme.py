@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.supervise import free_port
 from tests.fixtures.dev import DevProcess
-from tests.fixtures.servers import open_folder
+from tests.fixtures.servers import Databases, open_folder
+from tests.fixtures.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -21,6 +23,7 @@ BLOCKS = {name: text for name, _, text in BLOCK.findall((ROOT / "README.md").rea
 def test_every_block_that_claims_to_be_tested_is() -> None:
     assert set(BLOCKS) == {
         "start", "submit", "command", "dead-letter", "sdk", "own-task", "own-run", "own-submit", "compose",
+        "network", "service-key",
     }  # fmt: skip
     # these two are run by `dev_server` below and by `make compose-test`
     assert BLOCKS["start"] == "make dev\n"
@@ -78,3 +81,41 @@ def test_the_own_task_runs() -> None:
             script = BLOCKS["own-submit"].replace("$ERRANDER/.venv/bin/errander", str(BIN / "errander"))
             said = shell(script, folder)
             assert "Hello, stranger! Hello, stranger!" in said
+
+
+def test_an_api_for_a_network_starts_with_its_first_key(databases: Databases, redis_url: str) -> None:
+    *before, serve = BLOCKS["network"].splitlines()
+    port = free_port()
+    name = databases.create()
+    env = {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "DATABASE_URL": databases.server.url_of(name),
+        "REDIS_URL": redis_url,
+        "ERRANDER_URL": f"http://127.0.0.1:{port}",
+    }
+    with open_folder() as folder:
+        *_, token = shell("\n".join([*before, "echo $ERRANDER_TOKEN"]), folder, **env).split()
+        # listens on this machine only, because a test opens no port to a network
+        command = [*serve.replace("0.0.0.0", "127.0.0.1").split(), "--port", str(port)]
+        command[0] = str(BIN / command[0])
+        with subprocess.Popen(command, cwd=folder, env={**os.environ, **env}, stderr=subprocess.DEVNULL) as server:
+            try:
+                eventually_sync(lambda: is_ready(env["ERRANDER_URL"]), timeout=60)
+                made = shell(BLOCKS["service-key"], folder, ERRANDER_TOKEN=token, **env).strip()
+                answer = httpx.post(
+                    f"{env['ERRANDER_URL']}/v1/jobs",
+                    json={"task": "email.send", "payload": {}, "priority": "high"},
+                    headers={"Authorization": f"Bearer {made}"},
+                )
+                assert answer.status_code in (403, 422), "known, and narrowed"
+                assert httpx.get(f"{env['ERRANDER_URL']}/v1/jobs").status_code == 401
+            finally:
+                server.terminate()
+    databases.drop(name)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False

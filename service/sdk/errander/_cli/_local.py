@@ -1,0 +1,24 @@
+"""Commands that work on the database itself: the server's distribution brings them, by entry points of `GROUP`."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Final
+
+from ._session import REFUSED
+
+GROUP: Final = "errander.local"
+
+
+def local_command(name: str) -> Callable[[Namespace], int]:
+    """The command `name`; where the server is not installed, one that says so."""
+    for entry in entry_points(group=GROUP, name=name):
+        found: Callable[[Namespace], int] = entry.load()
+        return found
+    return _not_installed
+
+
+def _not_installed(_args: Namespace) -> int:
+    print("errander: --local needs the server's code: run it where the API or a worker runs", file=sys.stderr)
+    return REFUSED
