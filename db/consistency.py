@@ -24,11 +24,12 @@ STATEMENT_SECONDS = 3
 _LEASE_ROUNDS = 20  # leases are as many as slots; a window each
 _IDS = 2_000  # ids of hints a statement
 
-# Constraints and indexes are schema-wide names, and the same in every schema.
+# Schema-wide names, and the same in every schema.
 _CONSTRAINTS = sorted(
     str(constraint.name) for table in Base.metadata.tables.values() for constraint in table.constraints
 )
 _INDEXES = sorted(str(index.name) for table in Base.metadata.tables.values() for index in table.indexes)
+_TRIGGERS = ["audit_rows", "audit_whole"]  # without them the audit log can be changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ async def look(database: Database, limits: Limits, *, tables: bool = True) -> Lo
             ("consistency_stuck", times),
             ("consistency_unserved", times | {"n": limits.window}),
             ("consistency_fleet", {"lease": limits.lease}),
-            ("consistency_schema", {"constraints": _CONSTRAINTS, "indexes": _INDEXES}),
+            ("consistency_schema", {"constraints": _CONSTRAINTS, "indexes": _INDEXES, "triggers": _TRIGGERS}),
         ):
             seen.add((await ask(link, statement, limits, **binds)).found, examples=limits.examples)
     return seen

@@ -175,7 +175,7 @@ _WARNINGS = (
     Rule(
         "schema-differs",
         Severity.WARNING,
-        "constraints or indexes that this version relies on are missing or not valid (examples: their names)",
+        "constraints, indexes or triggers that this version relies on are missing or not valid (examples: their names)",
         "if no newer release has migrated this schema, restore them: `\\d` in `errander psql` shows what there is",
     ),
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.engine import Link
+from db.pauses import Turned, paused, resumed
 from db.rollups import COUNTED_AT_EACH_LOOK
 
 
@@ -56,14 +57,19 @@ class Pause:
     reason: str | None
 
 
-async def pause(link: Link, pool: str, priority: str, reason: str | None) -> None:
-    """Nothing new starts from the queue; what runs goes on. Pausing twice is pausing once."""
-    await link.fetch("pause_queue", pool=pool, priority=priority, reason=reason)
+async def pause(link: Link, pool: str, priority: str, reason: str | None) -> Turned:
+    """Nothing new starts from the queue; what runs goes on. A second pause only changes the reason, if it has another."""
+
+    async def give(other: str) -> None:
+        await link.fetch("pause_queue_reason", pool=pool, priority=priority, reason=other)
+
+    (row,) = await link.fetch("pause_queue", pool=pool, priority=priority, reason=reason)
+    return await paused(row, reason, give)
 
 
-async def resume(link: Link, pool: str, priority: str) -> None:
+async def resume(link: Link, pool: str, priority: str) -> Turned:
     """Ends the pause, if there is one."""
-    await link.fetch("resume_queue", pool=pool, priority=priority)
+    return resumed(await link.row("resume_queue", pool=pool, priority=priority))
 
 
 async def pauses(link: Link) -> list[Pause]:

@@ -41,6 +41,11 @@ async def prune_workers(link: Link, *, seconds: float, n: int) -> int:
     return len(await link.fetch("prune_workers", seconds=seconds, n=n))
 
 
+async def prune_audit(link: Link, *, seconds: float, n: int) -> int:
+    """Deletes up to `n` entries of the audit log that are older than `seconds`, oldest first."""
+    return len(await link.fetch("prune_audit", seconds=seconds, n=n))
+
+
 async def prune_keys(link: Link, *, seconds: float, n: int) -> int:
     """Looks at up to `n` idempotency keys whose time to be looked at has come; the number it looked at."""
     row = await link.row("prune_keys", seconds=seconds, n=n)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from db.engine import Link
+from db.pauses import Turned, paused, resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,16 @@ async def schemas(link: Link, keys: Sequence[tuple[str, str]]) -> dict[tuple[str
     }
 
 
-async def pause(link: Link, task: str, reason: str | None) -> bool:
-    """Pauses a task. False where the catalogue does not know it."""
-    return await link.row("pause_task", task=task, reason=reason) is not None
+async def pause(link: Link, task: str, reason: str | None) -> Turned | None:
+    """Pauses a task; a second pause only changes the reason, if it has another. None where the catalogue knows no such task."""
+
+    async def give(other: str) -> None:
+        await link.fetch("pause_task_reason", task=task, reason=other)
+
+    row = await link.row("pause_task", task=task, reason=reason)
+    return None if row is None else await paused(row, reason, give)
 
 
-async def resume(link: Link, task: str) -> None:
+async def resume(link: Link, task: str) -> Turned:
     """Ends the pause of a task, if there is one."""
-    await link.fetch("resume_task", task=task)
+    return resumed(await link.row("resume_task", task=task))

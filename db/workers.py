@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -128,9 +129,18 @@ async def list_workers(link: Link, worker: UUID | None = None) -> list[asyncpg.R
     return await link.fetch("worker_list", worker=worker)
 
 
-async def request_drain(link: Link, worker: UUID) -> bool:
-    """Asks a worker to drain; False where no living worker has this id."""
-    return await link.row("worker_drain", worker=worker) is not None
+class Drain(StrEnum):
+    """What asking a worker to drain did."""
+
+    ASKED = "asked"
+    ASKED_BEFORE = "asked-before"
+    """It has been asked already; nothing changed."""
+
+
+async def request_drain(link: Link, worker: UUID) -> Drain | None:
+    """Asks a worker to drain; None where no living worker has this id."""
+    row = await link.row("worker_drain", worker=worker)
+    return None if row is None else Drain.ASKED if row["new"] else Drain.ASKED_BEFORE
 
 
 async def other_live_schemas(link: Link, task: str, schema_hash: str, *, lease: float) -> list[dict[str, Any]]:

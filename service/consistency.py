@@ -1,7 +1,8 @@
 """Checking a deployment for broken rules: PostgreSQL's and Redis's together, for `errander fsck` and the API."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +11,14 @@ from pydantic import Field
 from redis.exceptions import RedisError
 
 from db import consistency, consistency_kept, consistency_rules
+from db.audit import Action, Kind
 from db.consistency import EXAMPLES, Answer, Limits
 from db.consistency_kept import Kept
-from db.consistency_repair import mend
+from db.consistency_repair import Mended, mend
 from db.consistency_rules import Found, Rule, Severity
 from db.consistency_sweep import CHUNK, WALKS, sweep
-from db.engine import Database
-from service import consistency_hints
+from db.engine import Database, Link
+from service import audit, consistency_hints
 from service.consistency_hints import HintLimits
 from service.representation import moment_text
 from service.settings import DoctorSettings
@@ -114,7 +116,7 @@ class Check:
         return Limits(limits.lease, limits.late, limits.window, max(CHUNK, limits.examples), limits.pause)
 
     async def _mend(self, report: Report, found: Mapping[str, Found]) -> int:
-        mended = await mend(self.database, found.values())
+        mended = await mend(self.database, found.values(), _told)
         for one in mended:
             report.note_repair(one.code, (str(one.id),))
         return len(mended)
@@ -139,6 +141,13 @@ class Check:
             await redis.aclose()
         report.add(seen.found, {"redis": seen.looked_at})
         report.checked += [code for code in consistency_hints.RULES if code != consistency_hints.UNAVAILABLE]
+
+
+async def _told(link: Link, mended: Sequence[Mended]) -> None:
+    """Writes a repair into the audit log: only somebody on the machine itself can ask for one."""
+    codes = Counter(one.code for one in mended)
+    ids = sorted({one.id for one in mended})
+    await audit.record_local(link, Action.CONSISTENCY_REPAIR, Kind.JOBS, after={"mended": codes}, object_ids=ids)
 
 
 def document(report: Report) -> dict[str, Any]:

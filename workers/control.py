@@ -160,7 +160,12 @@ class Control:
             self._reaper,
             Horizon(database.link, publisher, window=settings.hint_window, horizon=settings.hint_horizon),
             Rollups(database),
-            Pruner(database.link, days=days, idempotency_hours=settings.idempotency_hours),
+            Pruner(
+                database.link,
+                days=days,
+                idempotency_hours=settings.idempotency_hours,
+                audit_days=settings.retention_audit_days,
+            ),
         ]
 
     async def _try(self, what: str, call: Callable[[], Awaitable[object]]) -> bool:

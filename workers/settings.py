@@ -43,6 +43,8 @@ class WorkerSettings(DatabaseSettings):
     retention_success_days: float = Field(30, validation_alias="ERRANDER_RETENTION_SUCCESS_DAYS", ge=0)
     retention_cancelled_days: float = Field(30, validation_alias="ERRANDER_RETENTION_CANCELLED_DAYS", ge=0)
     retention_failed_days: float = Field(90, validation_alias="ERRANDER_RETENTION_FAILED_DAYS", ge=0)
+    retention_audit_days: float = Field(365, validation_alias="ERRANDER_RETENTION_AUDIT_DAYS", ge=0)
+    """Of the audit log; 0: for ever."""
     idempotency_hours: float = Field(24, validation_alias="ERRANDER_IDEMPOTENCY_HOURS", ge=0)
     metrics_port: int = Field(9464, validation_alias="ERRANDER_METRICS_PORT", ge=0, le=65535)
     metrics_host: str = Field("127.0.0.1", validation_alias="ERRANDER_METRICS_HOST")

@@ -1,5 +1,5 @@
--- Constraints and indexes that this version relies on and the schema does not have, or has but does not trust. They hold
--- the rules over rows that nothing else reads, so they are looked for instead. Reads the catalogue only.
+-- Constraints, indexes and triggers that this version relies on and the schema does not have, or has but does not trust.
+-- They hold the rules over rows that nothing else reads, so they are looked for instead. Reads the catalogue only.
 -- index: none; the server's own catalogue
 WITH place AS MATERIALIZED (
     SELECT c.relnamespace AS schema FROM pg_catalog.pg_class c WHERE c.oid = CAST('errander.jobs' AS regclass)
@@ -18,6 +18,14 @@ missing AS MATERIALIZED (
         SELECT FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
         WHERE c.relnamespace = (SELECT p.schema FROM place p) AND c.relname = n.name AND i.indisvalid
+    )
+    UNION
+    SELECT n.name
+    FROM unnest(CAST(:triggers AS text[])) AS n (name)
+    WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = (SELECT p.schema FROM place p) AND t.tgname = n.name AND t.tgenabled IN ('O', 'A')
     )
 )
 SELECT

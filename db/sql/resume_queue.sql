@@ -2,4 +2,4 @@
 -- index: queue_pauses_pkey
 DELETE FROM errander.queue_pauses p
 WHERE p.pool = :pool AND p.priority = :priority
-RETURNING p.pool
+RETURNING p.reason

@@ -1,7 +1,9 @@
 """`/v1/queues`: what stands in each queue, and pausing it."""
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,9 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db import queues, stats
+from db.audit import Action, Kind
+from db.engine import Link
 from db.lifecycle import Priority
+from db.pauses import Turned
 from db.queues import Depth, Fleet, Pause, Running
 from db.stats import Arrived, Ended
+from db.steady import steady
+from service import audit
 from service.api.documents import QueueDocument, Queues
 from service.fields import ReasonBody, read
 from service.guarded_route import GuardedRoute
@@ -23,7 +30,7 @@ from service.services import Services, services_of
 
 router = APIRouter(route_class=GuardedRoute)
 
-_POOL = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+_POOL = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}\Z")
 DEFAULT_POOL = "default"
 
 
@@ -31,7 +38,7 @@ def queue_of(name: str) -> tuple[str, str]:
     """Pool and priority of `high` (pool default) or `gpu:high`. Raises Problem `not-found`."""
     pool, _, priority = name.rpartition(":")
     pool = pool or DEFAULT_POOL
-    if priority not in set(Priority) or not _POOL.match(pool):
+    if priority not in set(Priority) or not _POOL.fullmatch(pool):
         raise not_found(f"queue {name[:100]!r}")
     return pool, priority
 
@@ -139,14 +146,14 @@ async def list_queues(request: Request) -> Response:
 )
 async def pause_queue(request: Request, queue: str) -> Response:
     """What runs goes on; submits are still accepted. Pausing twice is pausing once."""
-    services = services_of(request)
     refuse_unknown(request)
     pool, priority = queue_of(queue)
     body = read(ReasonBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    await queues.pause(services.database.link, pool, priority, body.reason)
-    return await _one(services, pool, priority)
+    pause = partial(queues.pause, pool=pool, priority=priority, reason=body.reason)
+    await _turn(request, Action.QUEUE_PAUSE, name_of(pool, priority), pause, body.reason)
+    return await _one(services_of(request), pool, priority)
 
 
 @router.post(
@@ -164,9 +171,23 @@ async def resume_queue(request: Request, queue: str) -> Response:
     body = read(ReasonBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    await queues.resume(services.database.link, pool, priority)
+    resume = partial(queues.resume, pool=pool, priority=priority)
+    await _turn(request, Action.QUEUE_RESUME, name_of(pool, priority), resume, body.reason)
     services.fresh.forget("depths")
     return await _one(services, pool, priority)
+
+
+async def _turn(
+    request: Request, action: Action, name: str, step: Callable[[Link], Awaitable[Turned]], reason: str | None
+) -> None:
+    """Pauses or resumes, and tells it in the audit log, in one transaction."""
+
+    async def once() -> None:
+        async with services_of(request).database.begin() as link:
+            turned = await step(link)
+            await audit.record_turn(link, request, action, kind=Kind.QUEUE, name=name, turned=turned, reason=reason)
+
+    await steady(once)
 
 
 async def _one(services: Services, pool: str, priority: str) -> Response:

@@ -1,5 +1,7 @@
 """`/v1/tasks`: the catalogue, and pausing a task."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -7,6 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db import tasks
+from db.audit import Action, Kind
+from db.engine import Link
+from db.pauses import Turned
+from db.steady import steady
+from service import audit
 from service.api.documents import TaskDocument, Tasks
 from service.catalogue import Entry
 from service.fields import ReasonBody, read
@@ -73,14 +80,12 @@ async def get_task(request: Request, name: str) -> Response:
 )
 async def pause_task(request: Request, name: str) -> Response:
     """What runs goes on; submits are still accepted. Pausing twice is pausing once."""
-    services = services_of(request)
     refuse_unknown(request)
     body = read(ReasonBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    if "\0" in name or not await tasks.pause(services.database.link, name, body.reason):
-        raise not_found(f"task {name[:200]!r}")
-    return await _changed(services, name)
+    pause = partial(tasks.pause, task=name, reason=body.reason)
+    return await _turn(request, Action.TASK_PAUSE, name, pause, body.reason)
 
 
 @router.post(
@@ -92,17 +97,29 @@ async def pause_task(request: Request, name: str) -> Response:
 )
 async def resume_task(request: Request, name: str) -> Response:
     """Resuming a task that is not paused does nothing."""
-    services = services_of(request)
     refuse_unknown(request)
     body = read(ReasonBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    if "\0" not in name:
-        await tasks.resume(services.database.link, name)
-    return await _changed(services, name)
+    return await _turn(request, Action.TASK_RESUME, name, partial(tasks.resume, task=name), body.reason)
 
 
-async def _changed(services: Services, name: str) -> Response:
+async def _turn(
+    request: Request, action: Action, name: str, step: Callable[[Link], Awaitable[Turned | None]], reason: str | None
+) -> Response:
+    """Pauses or resumes, and tells it in the audit log, in one transaction. Raises Problem `not-found`."""
+    services = services_of(request)
+    if "\0" in name:
+        raise not_found(f"task {name[:200]!r}")
+
+    async def once() -> None:
+        async with services.database.begin() as link:
+            turned = await step(link)
+            if turned is None:
+                raise not_found(f"task {name[:200]!r}")
+            await audit.record_turn(link, request, action, kind=Kind.TASK, name=name, turned=turned, reason=reason)
+
+    await steady(once)
     services.catalogue.forget()
     services.fresh.forget("depths")
     return await _one(services, name)

@@ -2,12 +2,17 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db import workers
+from db.audit import Action, Kind
+from db.steady import steady
+from db.workers import Drain
+from service import audit
 from service.api.documents import WorkerDocument, Workers
 from service.fields import ReasonBody, read
 from service.guarded_route import GuardedRoute
@@ -69,9 +74,25 @@ async def drain_worker(request: Request, worker: str) -> Response:
     if isinstance(body, list):
         raise invalid(body)
     worker_id = id_of(worker)
-    if worker_id is None or not await workers.request_drain(link, worker_id):
+    if worker_id is None:
         raise not_found(f"worker {worker[:100]!r}")
+    await steady(lambda: _ask_to_drain(request, worker_id, body.reason))
     rows = await workers.list_workers(link, worker_id)
     if not rows:  # it ended between the two statements
         raise not_found(f"worker {worker_id}")
     return json_response(document(rows[0]))
+
+
+async def _ask_to_drain(request: Request, worker_id: UUID, reason: str | None) -> None:
+    """Asks, and tells it in the audit log, in one transaction. Raises Problem `not-found`."""
+    async with services_of(request).database.begin() as link:
+        asked = await workers.request_drain(link, worker_id)
+        if asked is None:
+            raise not_found(f"worker {worker_id}")
+        if asked is Drain.ASKED:
+            await audit.record(
+                *(link, request, Action.WORKER_DRAIN, Kind.WORKER, str(worker_id)),
+                before={"draining": False},
+                after={"draining": True},
+                reason=reason,
+            )

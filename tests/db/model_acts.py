@@ -290,7 +290,11 @@ def leave(worker: UUID) -> Act:
 def drain(worker: UUID) -> Act:
     """An operator asks a process to end."""
     name = f"drain({worker.int})"
-    return Act(name, lambda link: workers.request_drain(link, worker), lambda model: model.drain(worker))
+
+    async def play(link: Link) -> bool:
+        return await workers.request_drain(link, worker) is not None
+
+    return Act(name, play, lambda model: model.drain(worker))
 
 
 # -- the leader ------------------------------------------------------------------------------------------------------
@@ -364,7 +368,10 @@ def pause_task(task: str, *, on: bool) -> Act:
     """Pauses or resumes a task."""
 
     async def play(link: Link) -> bool | None:
-        return await (tasks.pause(link, task, None) if on else tasks.resume(link, task))
+        if on:
+            return await tasks.pause(link, task, None) is not None
+        await tasks.resume(link, task)
+        return None
 
     def tell(model: Model) -> bool | None:
         if on:

@@ -168,6 +168,21 @@ async def test_a_missing_index_and_a_constraint_that_is_not_trusted_are_found(sc
     assert (found.code, found.examples) == ("schema-differs", ("jobs_timeout", "ready_head"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE errander.audit DISABLE TRIGGER audit_rows",
+        "ALTER TABLE errander.audit ENABLE REPLICA TRIGGER audit_rows",
+        "DROP TRIGGER audit_rows ON errander.audit",
+    ],
+)
+async def test_a_trigger_that_guards_the_audit_log_no_more_is_found(scene: Scene, change: str) -> None:
+    assert "schema-differs" not in (await look(scene.database, LIMITS)).found
+    await scene.ask(change)
+    found = (await look(scene.database, LIMITS)).found
+    assert found["schema-differs"] == Found("schema-differs", 1, ("audit_rows",))
+
+
 async def test_a_held_key_and_a_replay_that_outlived_its_key_break_nothing(scene: Scene) -> None:
     job, replayed = await scene.job(idempotency_key="k"), await scene.job(idempotency_key="old", replays=1)
     await scene.ask(

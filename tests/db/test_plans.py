@@ -14,9 +14,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from db import statements
+from db import audit, statements
+from db.audit import Wanted
 from db.engine import Database
-from db.filters import JobFilter
+from db.filters import JobFilter, lowest_id
 from db.lifecycle import JobStatus
 from db.lists import failures, newest
 from db.models import Base
@@ -26,22 +27,24 @@ from tests.fixtures.servers import Databases
 WAITING = 200_000
 FINISHED = 30_000
 RUNNING = 1_000
-LARGE = {"jobs", "ready", "running", "history", "idempotency_keys"}
+LARGE = {"jobs", "ready", "running", "history", "idempotency_keys", "audit"}
 """Tables that a statement must never read from end to end."""
 
 # The reaper asks for the leases of *missing* workers too; there are no more leases than the fleet has slots.
-READ_WHOLE = {"rescue": {"running"}, "queue_running": {"running"}}
+READ_WHOLE = {"rescue": {"running"}, "queue_running": {"running"}, "changed_jobs": {"running"}}
 
 # With a tenant beside the ids both find a row by its id, and the planner may take either.
 SAME = {"jobs_pkey": {"jobs_pkey", "jobs_newest"}}
 
 # Figures for people: they count a table, or a sample of it, by design; tests of the API hold what they may cost.
-FIGURES = {"arrived_recently", "count_queues", "fleet", "queue_workers", "running_count", "waiting_statuses"} | {
-    "summarize_ended"  # has no plan: a function of PostgreSQL that writes an index
+FIGURES = {"arrived_recently", "count_queues", "fleet", "queue_workers", "running_count", "waiting_of_tenants"} | {
+    "waiting_statuses",
+    "key_exists",
+    "summarize_ended",  # has no plan: a function of PostgreSQL that writes an index
 }
 
 # Looks by time into a table that has been there for long, so its statistics are those of a table in use.
-SETTLED = {"ended_figures", "fold_finished"}
+SETTLED = {"changed_jobs", "ended_figures", "fold_finished"}
 
 _INDEXES = {str(index.name) for table in Base.metadata.tables.values() for index in table.indexes} | {
     f"{table.name}_pkey" for table in Base.metadata.tables.values()
@@ -68,6 +71,12 @@ INSERT INTO errander.history (job_id, event, status, attempt)
 INSERT INTO errander.idempotency_keys (tenant, route, key, content, job_ids, check_after)
     SELECT 'default', 'jobs', 'k' || n, '{{}}', ARRAY[pg_temp.id(3, n)], now() + n * interval '1 s'
     FROM generate_series(1, {FINISHED}) n;
+INSERT INTO errander.audit (at, tenant, actor, action, object_kind, object_id)
+    SELECT now() - n * interval '1 min', 'default', 'key:' || n % 50, 'job.cancel', 'job', pg_temp.id(3, n)
+    FROM generate_series(1, {FINISHED}) n;
+INSERT INTO errander.audit (tenant, actor, action, object_kind, object_ids)
+    SELECT 'default', 'key:1', 'jobs.cancel', 'jobs', ARRAY(SELECT pg_temp.id(3, n * 50 + m) FROM generate_series(1, 50) m)
+    FROM generate_series(1, 200) n;
 INSERT INTO errander.workers (id, pool, priorities, tasks, host, pid, version, slots)
     SELECT pg_temp.id(9, n), 'default', '{{high,default,low}}', '{{"task.1": "h"}}', 'h', n, '1', 100
     FROM generate_series(0, 19) n;
@@ -134,6 +143,9 @@ def _values(name: str) -> dict[str, Any]:
         "margin": 2.0,
         "longest": 20.0,
         "bound": 1000,
+        "floor": lowest_id(_NOW - timedelta(seconds=60)),
+        "last": RUNNING,
+        "run_at": _NOW,
         "sample": 1000,
     }
 
@@ -164,9 +176,25 @@ _NEW_JOBS: dict[str, Any] = {
 }
 
 
+_KEY: dict[str, Any] = {
+    "id": "AAAAAAAA",
+    "after_id": "AAAAAAAA",
+    "before": _NOW,
+    "digest": b"d" * 32,
+    "last_four": "AAAA",
+    "scopes": ["jobs:read"],
+    "tasks": None,
+    "created_by": "test",
+}
+
+
 def _binds(name: str) -> dict[str, Any]:
     statement = statements.load(name, "errander")
-    known = _values(name) | (_NEW_JOBS if name in {"insert_jobs", "submit_keyed", "claim_keys"} else {})
+    known = (
+        _values(name)
+        | (_KEY if name.startswith("key_") else {})
+        | (_NEW_JOBS if name in {"insert_jobs", "submit_keyed", "claim_keys"} else {})
+    )
     return {bind: known.get(bind) for bind in statement.binds}
 
 
@@ -311,6 +339,29 @@ async def test_a_list_goes_by_an_index(burst: str, kind: str) -> None:
         plan = await plan_of(burst, sql, list(values))
         assert read_whole(plan) == set()
         assert index in used(plan), f"{sql}: {sorted(used(plan))}"
+
+
+_AUDIT: dict[str, tuple[Wanted, set[str]]] = {
+    "newest": (Wanted(), {"audit_newest"}),
+    "of a time": (Wanted(before=_NOW - timedelta(days=10)), {"audit_newest"}),
+    "of a queue": (Wanted(object_kind="queue", object_id="high"), {"audit_of"}),
+    "of a job": (Wanted(object_kind="job", object_id=str(_FINAL_IDS[0])), {"audit_of", "audit_of_many"}),
+    "of anything": (Wanted(object_id=str(_FINAL_IDS[0])), {"audit_of", "audit_of_many"}),
+}
+
+
+@pytest.mark.parametrize("kind", _AUDIT)
+async def test_the_audit_log_is_read_by_an_index(settled: str, kind: str) -> None:
+    wanted, indexes = _AUDIT[kind]
+    queries: list[tuple[str, tuple[Any, ...]]] = []
+    async with await Database.open(settled) as database:
+        _record(database, queries)
+        for below in (None, (_NOW, 10)):
+            await audit.newest(Reader(database), "default", wanted, below=below, limit=50)
+    for sql, values in queries:
+        plan = await plan_of(settled, sql, list(values))
+        assert read_whole(plan) == set()
+        assert used(plan) == indexes, sql
 
 
 def _record(database: Database, queries: list[tuple[str, tuple[Any, ...]]]) -> None:

@@ -28,10 +28,10 @@ CONNECTIONS = 8
 ROUNDS = 150
 
 _AUDIT = """
-CREATE TABLE errander.audit (n bigserial, job_id uuid, old_status text, new_status text, old_attempt int, new_attempt int,
+CREATE TABLE errander.edges_seen (n bigserial, job_id uuid, old_status text, new_status text, old_attempt int, new_attempt int,
     old_failures int, new_failures int, old_crashes int, new_crashes int, replays int, old_worker uuid, new_worker uuid);
 CREATE FUNCTION errander.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO errander.audit (job_id, old_status, new_status, old_attempt, new_attempt, old_failures, new_failures,
+    INSERT INTO errander.edges_seen (job_id, old_status, new_status, old_attempt, new_attempt, old_failures, new_failures,
         old_crashes, new_crashes, replays, old_worker, new_worker)
     VALUES (new.id, old.status, new.status, old.attempt, new.attempt, old.failures, new.failures, old.crashes, new.crashes,
         new.replays - old.replays, old.worker_id, new.worker_id);
@@ -217,7 +217,7 @@ async def traffic_of(scene: Scene, seed: int) -> Traffic:
 async def judge(scene: Scene) -> None:
     """The rules, on every change that was committed."""
     await scene.check()
-    for change in await scene.ask("SELECT * FROM errander.audit ORDER BY n"):
+    for change in await scene.ask("SELECT * FROM errander.edges_seen ORDER BY n"):
         old, new = JobStatus(change["old_status"]), JobStatus(change["new_status"])
         said = dict(change)
         replayed = change["replays"] == 1

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import pytest
 from redis.asyncio import Redis
 
 from db import attempts, workers
@@ -138,6 +139,21 @@ async def test_the_pruner_deletes_what_was_kept_for_long_enough_and_nothing_else
     assert left == {young, failed, waiting}
     assert await book.events(old) == []
     assert await book.events(young) == ["failed"]
+
+
+@pytest.mark.parametrize(("kept", "left"), [(365.0, ["300"]), (0.0, ["300", "366", "400"])])
+async def test_the_pruner_deletes_old_entries_of_the_audit_log_unless_they_are_kept_for_ever(
+    database: Database, kept: float, left: list[str]
+) -> None:
+    for days in ("400", "366", "300"):
+        await database.link.executor.execute(
+            "INSERT INTO errander.audit (at, tenant, actor, action, object_kind, object_id)"
+            " VALUES (now() - CAST($1 AS text)::float8 * interval '1 day', 't', 'a', 'queue.pause', 'queue', $1)",
+            days,
+        )
+    await Pruner(database.link, days={}, idempotency_hours=24, audit_days=kept).run_once()
+    rows = await database.link.executor.fetch("SELECT object_id FROM errander.audit ORDER BY object_id")
+    assert [row["object_id"] for row in rows] == left
 
 
 async def test_the_pruner_keeps_a_dead_workers_row_while_a_job_runs_under_it(book: JobBook, database: Database) -> None:

@@ -29,17 +29,24 @@ Batch = Callable[[], Awaitable[tuple[int, bool]]]
 
 
 class Pruner(Loop):
-    """Days a status is kept, 0 for ever; hours an idempotency key is held after its job is final."""
+    """Days a status and the audit log are kept, 0 for ever; hours an idempotency key is held after its job is final."""
 
     name = "pruner"
 
     def __init__(
-        self, link: Link, *, days: Mapping[JobStatus, float], idempotency_hours: float, budget: float = _BUDGET
+        self,
+        link: Link,
+        *,
+        days: Mapping[JobStatus, float],
+        idempotency_hours: float,
+        audit_days: float = 0.0,
+        budget: float = _BUDGET,
     ) -> None:
         super().__init__(INTERVAL)
         self._link = link
         self._seconds = {status: kept * _DAY for status, kept in days.items() if kept > 0}
         self._idempotency_seconds = idempotency_hours * 3600
+        self._audit_seconds = audit_days * _DAY
         self._budget = budget
         self._after: dict[JobStatus, UUID] = {}
         self._sweep_at = 0.0
@@ -51,7 +58,7 @@ class Pruner(Loop):
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             self._after.clear()
         kinds: list[Batch] = [self._jobs(status, seconds) for status, seconds in self._seconds.items()]
-        kinds += [self._keys, self._workers]
+        kinds += [self._keys, self._workers, *([self._audit] if self._audit_seconds > 0 else [])]
         # Another kind begins each turn, so that a backlog of one does not keep the others waiting.
         self._turn += 1
         first = self._turn % len(kinds)
@@ -82,6 +89,10 @@ class Pruner(Loop):
 
     async def _workers(self) -> tuple[int, bool]:
         deleted = await retention.prune_workers(self._link, seconds=_WORKER_SECONDS, n=_BATCH)
+        return deleted, deleted >= _BATCH
+
+    async def _audit(self) -> tuple[int, bool]:
+        deleted = await retention.prune_audit(self._link, seconds=self._audit_seconds, n=_BATCH)
         return deleted, deleted >= _BATCH
 
 
