@@ -69,13 +69,13 @@ class JobFilter:
     @property
     def ids_from(self) -> UUID | None:
         """No job that fits has a smaller id."""
-        return None if self.created_after is None else lowest_id(self.created_after - CLOCK_SLACK)
+        return None if self.created_after is None else lowest_id(self.created_after, -CLOCK_SLACK)
 
     @property
     def ids_below(self) -> UUID | None:
         """No job that fits has this id or a greater one: what ended before a moment was submitted before it."""
         moments = [moment for moment in (self.created_before, self.finished_before) if moment is not None]
-        return lowest_id(min(moments) + CLOCK_SLACK) if moments else None
+        return lowest_id(min(moments), CLOCK_SLACK) if moments else None
 
     @property
     def is_open(self) -> bool:
@@ -180,7 +180,8 @@ def _storable(text: str) -> bool:
     return not any(word in text for word in ("NaN", "Infinity", "\\u0000"))
 
 
-def lowest_id(moment: datetime) -> UUID:
-    """The least UUIDv7 of a moment: every id made then or later is not below it."""
-    milliseconds = max(0, int(moment.timestamp() * 1000))
+def lowest_id(moment: datetime, slack: timedelta = timedelta()) -> UUID:
+    """The least UUIDv7 of a moment, `slack` later: every id made then or later is not below it."""
+    # added as seconds: the first and the last hour of the calendar have no date beyond them
+    milliseconds = max(0, int((moment.timestamp() + slack.total_seconds()) * 1000))
     return UUID(int=(milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | 0x2 << 62)

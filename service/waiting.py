@@ -7,7 +7,7 @@ waits for. So a lost message, or Redis being away, costs at most a second, and w
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import structlog
@@ -32,6 +32,8 @@ class Waiting:
         self._link = link
         self._redis = connect(redis_url, blocking=POLL_SECONDS)
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        self._listeners: dict[UUID, set[Callable[[UUID], None]]] = {}
+        self._released_too: list[Callable[[], None]] = []
         self._somebody = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.stopping = False
@@ -50,6 +52,25 @@ class Waiting:
         for events in self._waiters.values():
             for event in events:
                 event.set()
+        for call in self._released_too:
+            call()
+
+    def release_too(self, call: Callable[[], None]) -> None:
+        """Has `call` called too when everybody is let go."""
+        self._released_too.append(call)
+
+    def listen(self, job_id: UUID, call: Callable[[UUID], None]) -> None:
+        """Has `call` called when Redis says that the job is final: a hint that may never come."""
+        self._listeners.setdefault(job_id, set()).add(call)
+        self._somebody.set()
+
+    def unlisten(self, job_id: UUID, call: Callable[[UUID], None]) -> None:
+        """Ends what `listen` began."""
+        calls = self._listeners[job_id]
+        calls.discard(call)
+        if not calls:
+            del self._listeners[job_id]
+        self._rest()
 
     async def stop(self) -> None:
         """Releases everybody and closes the subscription."""
@@ -79,8 +100,11 @@ class Waiting:
             events.discard(event)
             if not events:
                 del self._waiters[job_id]
-            if not self._waiters and not self.stopping:
-                self._somebody.clear()
+            self._rest()
+
+    def _rest(self) -> None:
+        if not self._waiters and not self._listeners and not self.stopping:
+            self._somebody.clear()
 
     def _over(self, job_id: UUID) -> None:
         for event in self._waiters.get(job_id, ()):
@@ -103,11 +127,14 @@ class Waiting:
                 await asyncio.sleep(POLL_SECONDS)
 
     def _heard(self, data: bytes) -> None:
-        if not self._waiters:
+        if not self._waiters and not self._listeners:
             return
         for text in data.decode(errors="replace").split(","):
             with contextlib.suppress(ValueError):
-                self._over(UUID(text))
+                job_id = UUID(text)
+                self._over(job_id)
+                for call in self._listeners.get(job_id, ()):
+                    call(job_id)
 
     async def _ask(self) -> None:
         while not self.stopping:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import getpass
 import json
 from typing import Any
 from uuid import UUID
@@ -85,6 +86,9 @@ def test_a_finding_is_one_line_and_a_repair_says_what_it_did(
     assert verdict.startswith("clean; ")
     assert run(*full) == 0
     assert execute(database_url, "SELECT by FROM errander.history WHERE event = 'repaired'") == "fsck"
+    (told,) = json.loads(execute(database_url, "SELECT jsonb_agg(a) FROM errander.audit a"))
+    assert (told["action"], told["actor"]) == ("consistency.repair", f"local:{getpass.getuser()}")
+    assert (told["object_ids"], told["after"]) == ([str(job)], {"mended": {"ready-missing": 1}})
 
 
 @pytest.mark.usefixtures("environment")

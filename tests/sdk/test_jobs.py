@@ -280,7 +280,7 @@ async def test_a_handle_acts_on_its_job() -> None:
 
 
 def test_both_clients_have_the_same_surface() -> None:
-    from errander import _dead_letter, _handles, _jobs, _queues, _tasks, _workers
+    from errander import _audit, _dead_letter, _handles, _jobs, _queues, _tasks, _workers
 
     def public(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_")}
@@ -293,6 +293,7 @@ def test_both_clients_have_the_same_surface() -> None:
         (_tasks, "Tasks"),
         (_workers, "Workers"),
         (_dead_letter, "DeadLetter"),
+        (_audit, "Audit"),
     ):
         assert public(getattr(module, name)) == public(getattr(module, f"Async{name}"))
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._api_errors import Unavailable as Unavailable
     from ._api_errors import UniqueConflict as UniqueConflict
     from ._api_errors import ValidationFailed as ValidationFailed
+    from ._audit import AuditEntry as AuditEntry
     from ._backoff import Backoff as Backoff
     from ._backoff import BackoffInvalid as BackoffInvalid
     from ._backoff import Exponential as Exponential
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ._errors import AuthoringError as AuthoringError
     from ._errors import DuplicateTask as DuplicateTask
     from ._errors import ErranderError as ErranderError
+    from ._errors import EventsLost as EventsLost
     from ._errors import FieldError as FieldError
     from ._errors import JobCancelled as JobCancelled
     from ._errors import JobEnded as JobEnded
@@ -51,9 +53,13 @@ if TYPE_CHECKING:
     from ._errors import TaskImportError as TaskImportError
     from ._errors import UnknownTask as UnknownTask
     from ._errors import WaitTimeout as WaitTimeout
+    from ._explain import Explanation as Explanation
+    from ._explain import Reason as Reason
+    from ._explain import StartEstimate as StartEstimate
     from ._filters import JobFilter as JobFilter
     from ._handles import AsyncJobHandle as AsyncJobHandle
     from ._handles import JobHandle as JobHandle
+    from ._keys import ApiKey as ApiKey
     from ._loading import load_tasks as load_tasks
     from ._models import Changed as Changed
     from ._models import HistoryEntry as HistoryEntry
@@ -82,13 +88,17 @@ if TYPE_CHECKING:
     from ._transport import AsyncHttpTransport as AsyncHttpTransport
     from ._transport import HttpTransport as HttpTransport
     from ._wire import Answer as Answer
+    from ._wire import AsyncStreams as AsyncStreams
     from ._wire import AsyncTransport as AsyncTransport
     from ._wire import Call as Call
+    from ._wire import StreamHead as StreamHead
+    from ._wire import Streams as Streams
     from ._wire import Transport as Transport
 
 __version__: Final = "0.1.0"
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
+    "_audit": ("AuditEntry",),
     "_backoff": ("Backoff", "BackoffInvalid", "Exponential", "Fixed", "Linear", "parse_backoff"),
     "_client": ("AsyncClient",),
     "_context": ("AttemptPort", "Context", "JobInfo", "SyncContext"),
@@ -117,6 +127,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "AuthoringError",
         "DuplicateTask",
         "ErranderError",
+        "EventsLost",
         "FieldError",
         "JobCancelled",
         "JobEnded",
@@ -128,8 +139,10 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "UnknownTask",
         "WaitTimeout",
     ),
+    "_explain": ("Explanation", "Reason", "StartEstimate"),
     "_filters": ("JobFilter",),
     "_handles": ("AsyncJobHandle", "JobHandle"),
+    "_keys": ("ApiKey",),
     "_loading": ("load_tasks",),
     "_models": (
         "Changed",
@@ -150,18 +163,21 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "_sync": ("Client",),
     "_task": ("Task", "import_task", "task"),
     "_transport": ("AsyncHttpTransport", "HttpTransport"),
-    "_wire": ("Answer", "AsyncTransport", "Call", "Transport"),
+    "_wire": ("Answer", "AsyncStreams", "AsyncTransport", "Call", "StreamHead", "Streams", "Transport"),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Answer",
     "ApiError",
+    "ApiKey",
     "AsyncClient",
     "AsyncHttpTransport",
     "AsyncJobHandle",
+    "AsyncStreams",
     "AsyncTransport",
     "AttemptPort",
+    "AuditEntry",
     "AuthoringError",
     "Backoff",
     "BackoffInvalid",
@@ -177,6 +193,8 @@ __all__ = [
     "Context",
     "DuplicateTask",
     "ErranderError",
+    "EventsLost",
+    "Explanation",
     "Exponential",
     "Fail",
     "FieldError",
@@ -205,13 +223,17 @@ __all__ = [
     "Queue",
     "QuotaExceeded",
     "Readiness",
+    "Reason",
     "Registry",
     "ResultInvalid",
     "Retry",
     "ServerError",
     "Signal",
     "Snooze",
+    "StartEstimate",
     "Stats",
+    "StreamHead",
+    "Streams",
     "SyncContext",
     "Task",
     "TaskDefinitionError",

@@ -3,18 +3,22 @@
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
 from . import _job_flows as flows
+from ._audit import AsyncAudit
 from ._backoff import Backoff
 from ._batches import Batcher, submit_batch
 from ._core import Core
 from ._dead_letter import AsyncDeadLetter
 from ._durations import Duration
+from ._events import awatch_jobs
+from ._filters import JobFilter
 from ._handles import AsyncJobHandle
 from ._jobs import AsyncJobs
+from ._keys import AsyncKeys
 from ._models import Job, Readiness, Stats, Version
 from ._new_job import NewJob, Payload
 from ._queues import AsyncQueues
@@ -35,7 +39,7 @@ class AsyncClient:
     again where that is safe. `transport` replaces the network: an `AsyncTransport` such as
     `errander.testing.FakeErrander`, or a transport of httpx.
 
-    By noun: `jobs`, `queues`, `tasks`, `workers`, `dead_letter`. Close it, or use it in `async with`.
+    By noun: `jobs`, `queues`, `tasks`, `workers`, `dead_letter`, `keys`, `audit`. Close it, or use it in `async with`.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class AsyncClient:
         self.tasks = AsyncTasks(self._runner)
         self.workers = AsyncWorkers(self._runner)
         self.dead_letter = AsyncDeadLetter(self._runner)
+        self.keys = AsyncKeys(self._runner)
+        self.audit = AsyncAudit(self._runner)
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self.base_url}>"  # never the token
@@ -134,6 +140,14 @@ class AsyncClient:
         for batch, content in batcher.rest():
             accepted += await self._runner.run(submit_batch(self._runner.core, batch, content, accepted))
         return [AsyncJobHandle(job, self._runner) for job in accepted]
+
+    def events(self, **filters: Unpack[JobFilter]) -> AsyncIterator[Job]:
+        """The jobs that fit `filters` as they change: the newest 50 first, then every state that one comes to.
+
+        Goes on over broken connections, without an end. Raises `EventsLost` where the server had to leave some out, and
+        what it refuses. A job that has left the filter comes once more. States have no payload, result and errors.
+        """
+        return awatch_jobs(self._runner, filters)
 
     async def stats(self) -> Stats:
         """Counts over the whole service."""

@@ -12,6 +12,7 @@
     ├── JobEnded                   from `job.result()`
     │   ├── JobFailed              the job is FAILED; `.error`, `.errors`
     │   └── JobCancelled           the job is CANCELLED; `.reason`
+    ├── EventsLost                 a stream of events had to leave some out; list again, then follow anew
     ├── WaitTimeout                waited long enough; the job goes on (also a TimeoutError)
     └── ApiError                   `.status`, `.code`, `.detail`, `.request_id`
         ├── ConnectionFailed       no answer: refused, reset, timed out (status 0)
@@ -177,6 +178,20 @@ class WaitTimeout(ErranderError, TimeoutError):
 
     def __str__(self) -> str:
         return f"job {self.job_id} is {self.status} after {self.timeout:g} s of waiting; it goes on"
+
+
+class EventsLost(ErranderError):
+    """The stream of events had to leave some out: more has changed, or longer ago, than the server can tell.
+
+    Read what is needed by a list, and begin to follow anew. `reason` is what the server says.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"events were left out: {self.reason}; list the jobs again"
 
 
 def rebuild(kind: type[ErranderError], args: tuple[Any, ...], attributes: dict[str, Any]) -> ErranderError:

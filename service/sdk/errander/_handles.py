@@ -1,11 +1,14 @@
 """A job in the caller's hand: what was last read of it, and what can be done with it."""
 
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any
 
 from . import _job_flows as flows
 from ._durations import Duration
 from ._errors import JobCancelled, JobFailed
+from ._events import awatch_job, watch_job
+from ._explain import Explanation, explain
 from ._models import HistoryEntry, Job, JobError, Progress
 from ._new_job import Payload
 from ._runner import AsyncRunner, Runner
@@ -195,6 +198,17 @@ class JobHandle(_View):
         """What happened to the job, oldest first."""
         return self._runner.run(flows.history(self._runner.core, self.id))
 
+    def events(self) -> Iterator[Job]:
+        """The job's state now, and every state it comes to, until it is final; over broken connections too.
+
+        The handle stays as it is: `result()` or `refresh()` read what the states leave out.
+        """
+        return watch_job(self._runner, self.id)
+
+    def explain(self) -> Explanation:
+        """Why the job is not running, in words and fields."""
+        return self._runner.run(explain(self._runner.core, self.id))
+
 
 class AsyncJobHandle(_View):
     """A job, with calls to await. Each call leaves the handle with what the API answered."""
@@ -239,3 +253,14 @@ class AsyncJobHandle(_View):
     async def history(self) -> list[HistoryEntry]:
         """What happened to the job, oldest first."""
         return await self._runner.run(flows.history(self._runner.core, self.id))
+
+    def events(self) -> AsyncIterator[Job]:
+        """The job's state now, and every state it comes to, until it is final; over broken connections too.
+
+        The handle stays as it is: `result()` or `refresh()` read what the states leave out.
+        """
+        return awatch_job(self._runner, self.id)
+
+    async def explain(self) -> Explanation:
+        """Why the job is not running, in words and fields."""
+        return await self._runner.run(explain(self._runner.core, self.id))

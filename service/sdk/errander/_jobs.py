@@ -7,6 +7,8 @@ from typing import Any, Unpack
 from . import _job_flows as flows
 from ._backoff import Backoff
 from ._durations import Duration
+from ._events import awatch_job, watch_job
+from ._explain import Explanation, explain
 from ._filters import JobFilter
 from ._handles import AsyncJobHandle, JobHandle
 from ._job_flows import UNSET, PageReader, Unset
@@ -68,6 +70,17 @@ class Jobs:
     def history(self, job_id: str) -> Sequence[HistoryEntry]:
         """What happened to a job, oldest first."""
         return self._runner.run(flows.history(self._runner.core, job_id))
+
+    def watch(self, job_id: str) -> Iterator[Job]:
+        """The job's state now, and every state it comes to, until it is final; over broken connections too.
+
+        States have no payload, result and errors; read the job for them.
+        """
+        return watch_job(self._runner, job_id)
+
+    def explain(self, job_id: str) -> Explanation:
+        """Why a job is not running, in words and fields."""
+        return self._runner.run(explain(self._runner.core, job_id))
 
     def edit(
         self,
@@ -180,6 +193,17 @@ class AsyncJobs:
     async def history(self, job_id: str) -> Sequence[HistoryEntry]:
         """What happened to a job, oldest first."""
         return await self._runner.run(flows.history(self._runner.core, job_id))
+
+    def watch(self, job_id: str) -> AsyncIterator[Job]:
+        """The job's state now, and every state it comes to, until it is final; over broken connections too.
+
+        States have no payload, result and errors; read the job for them.
+        """
+        return awatch_job(self._runner, job_id)
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Why a job is not running, in words and fields."""
+        return await self._runner.run(explain(self._runner.core, job_id))
 
     async def edit(
         self,

@@ -1,20 +1,24 @@
 """`Client`: the whole service by blocking calls."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
 from . import _job_flows as flows
+from ._audit import Audit
 from ._backoff import Backoff
 from ._batches import Batcher, submit_batch
 from ._core import Core
 from ._dead_letter import DeadLetter
 from ._durations import Duration
+from ._events import watch_jobs
+from ._filters import JobFilter
 from ._handles import JobHandle
 from ._jobs import Jobs
+from ._keys import Keys
 from ._models import Job, Readiness, Stats, Version
 from ._new_job import NewJob, Payload
 from ._queues import Queues
@@ -35,7 +39,7 @@ class Client:
     again where that is safe. `transport` replaces the network: a `Transport` such as
     `errander.testing.FakeErrander`, or a transport of httpx.
 
-    By noun: `jobs`, `queues`, `tasks`, `workers`, `dead_letter`. Close it, or use it in `with`.
+    By noun: `jobs`, `queues`, `tasks`, `workers`, `dead_letter`, `keys`, `audit`. Close it, or use it in `with`.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class Client:
         self.tasks = Tasks(self._runner)
         self.workers = Workers(self._runner)
         self.dead_letter = DeadLetter(self._runner)
+        self.keys = Keys(self._runner)
+        self.audit = Audit(self._runner)
 
     def __repr__(self) -> str:
         return f"<Client {self.base_url}>"  # never the token
@@ -134,6 +140,14 @@ class Client:
         for batch, content in batcher.rest():
             accepted += self._runner.run(submit_batch(self._runner.core, batch, content, accepted))
         return [JobHandle(job, self._runner) for job in accepted]
+
+    def events(self, **filters: Unpack[JobFilter]) -> Iterator[Job]:
+        """The jobs that fit `filters` as they change: the newest 50 first, then every state that one comes to.
+
+        Goes on over broken connections, without an end. Raises `EventsLost` where the server had to leave some out, and
+        what it refuses. A job that has left the filter comes once more. States have no payload, result and errors.
+        """
+        return watch_jobs(self._runner, filters)
 
     def stats(self) -> Stats:
         """Counts over the whole service."""

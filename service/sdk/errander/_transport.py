@@ -1,12 +1,13 @@
 """Calls carried by httpx. Nothing of httpx leaves this module: its errors become `ConnectionFailed`."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 import httpx
 
 from ._api_errors import ConnectionFailed
-from ._wire import Answer, Call
+from ._wire import Answer, Call, StreamHead
 
 CONNECT_SECONDS: Final = 5.0
 
@@ -69,6 +70,15 @@ class AsyncHttpTransport(_Http):
             raise self._failure(error) from error
         return _answer(response.status_code, response.headers, response.content)
 
+    @contextlib.asynccontextmanager
+    async def astream(self, call: Call) -> AsyncIterator[tuple[StreamHead, AsyncIterator[bytes]]]:
+        """Begin an exchange whose content comes part by part. Raises `ConnectionFailed`, then too."""
+        try:
+            async with self._client.stream(**self._arguments(call)) as response:
+                yield _head(response), response.aiter_bytes()
+        except httpx.HTTPError as error:
+            raise self._failure(error) from error
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -96,9 +106,22 @@ class HttpTransport(_Http):
             raise self._failure(error) from error
         return _answer(response.status_code, response.headers, response.content)
 
+    @contextlib.contextmanager
+    def stream(self, call: Call) -> Iterator[tuple[StreamHead, Iterator[bytes]]]:
+        """Begin an exchange whose content comes part by part. Raises `ConnectionFailed`, then too."""
+        try:
+            with self._client.stream(**self._arguments(call)) as response:
+                yield _head(response), response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._failure(error) from error
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _head(response: httpx.Response) -> StreamHead:
+    return StreamHead(response.status_code, {name.lower(): value for name, value in response.headers.items()})
 
 
 def _answer(status: int, headers: Mapping[str, str], content: bytes) -> Answer:

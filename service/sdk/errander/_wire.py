@@ -10,9 +10,10 @@ Everything the client does is written once, as a generator (a *flow*) that yield
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from ._api_errors import ConnectionFailed
 
@@ -47,6 +48,13 @@ class Answer:
     content: bytes
 
 
+class StreamHead(NamedTuple):
+    """The beginning of an HTTP response whose content goes on. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
 Flow = Generator[Call | Pause, Any, T]
 """Steps on the way to a `T`."""
 
@@ -72,6 +80,24 @@ class AsyncTransport(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """What a `Transport` also has if it carries streams."""
+
+    def stream(self, call: Call) -> AbstractContextManager[tuple[StreamHead, Iterator[bytes]]]:
+        """Begin an exchange; its content comes part by part. Both raise `ConnectionFailed`."""
+        ...
+
+
+@runtime_checkable
+class AsyncStreams(Protocol):
+    """What an `AsyncTransport` also has if it carries streams."""
+
+    def astream(self, call: Call) -> AbstractAsyncContextManager[tuple[StreamHead, AsyncIterator[bytes]]]:
+        """Begin an exchange; its content comes part by part. Both raise `ConnectionFailed`."""
         ...
 
 

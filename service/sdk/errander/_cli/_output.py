@@ -61,6 +61,11 @@ def print_one(args: Namespace, record: Record, key: str = "id") -> None:
             _print_fields(record)
 
 
+def print_text(text: str) -> None:
+    """One line as it is, seen at once: whoever follows something waits for it."""
+    print(_printable(text), flush=True)
+
+
 def note(text: str) -> None:
     """A line for the person, beside the output."""
     print(f"errander: {text}", file=sys.stderr)

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from ._arguments import duration, instant, pair, positive, up_to
 
-CLIENT_COMMANDS: Final = frozenset({"job", "queue", "task", "dead-letter", "workers", "status", "bench"})
+CLIENT_COMMANDS: Final = frozenset(
+    {"job", "queue", "task", "dead-letter", "workers", "status", "bench", "key", "audit"}
+)
 PRIORITIES: Final = ("high", "default", "low")
 
 Command = Callable[[argparse.Namespace], int]
@@ -27,6 +29,8 @@ def add_client_commands(subparsers: Subparsers) -> None:
     _add_workers(subparsers)
     _leaf(subparsers, "status", "how the service is doing", _later("_status", "status"))
     _add_bench(subparsers)
+    _add_key(_group(subparsers, "key", "API keys: make, list, rotate, revoke"))
+    _add_audit(_group(subparsers, "audit", "who did what"))
 
 
 def _add_job(group: Subparsers) -> None:
@@ -39,6 +43,10 @@ def _add_job(group: Subparsers) -> None:
     wait = _leaf(group, "wait", "wait until jobs have ended; exit code 1 if one failed", _later("_job", "wait"))
     wait.add_argument("ids", nargs="+", metavar="ID")
     wait.add_argument("--timeout", type=duration, metavar="DURATION", help="give up after this long (exit code 5)")
+    watch = _leaf(group, "watch", "follow a job to its end, a line a change; exit as wait", _later("_watch", "watch"))
+    watch.add_argument("id", metavar="ID")
+    explain = _leaf(group, "explain", "why a job is not running", _later("_watch", "explain"))
+    explain.add_argument("id", metavar="ID")
     history = _leaf(group, "history", "what happened to a job, oldest first", _later("_job", "history"))
     history.add_argument("id", metavar="ID")
     cancel = _leaf(group, "cancel", "cancel jobs, by id or all that fit", _later("_job", "cancel"))
@@ -130,6 +138,41 @@ def _add_bench(subparsers: Subparsers) -> None:
     parser.add_argument("-p", dest="params", type=pair, action="append", metavar="NAME=VALUE", help="its payload")
 
 
+def _add_key(group: Subparsers) -> None:
+    create = _leaf(group, "create", "make an API key and print it, this once", _later("_key", "create"))
+    create.set_defaults(func=_local_or("_key", "create"))
+    create.add_argument("--name", required=True, metavar="NAME", help="what it is for")
+    create.add_argument(
+        "--scope", dest="scopes", action="append", required=True, metavar="SCOPE", help="a scope or a role; repeat"
+    )
+    create.add_argument("--task", dest="tasks", action="append", metavar="TASK", help="only for it, or for 'email.*'")
+    create.add_argument("--max-priority", choices=PRIORITIES, help="nothing above it")
+    create.add_argument("--expires-in", type=duration, metavar="DURATION", help="how long it is valid (for ever)")
+    create.add_argument(
+        "--local", action="store_true", help="straight into DATABASE_URL, on a machine that reaches it: the first key"
+    )
+    create.add_argument("--tenant", metavar="TENANT", help="whose key it is, with --local (default)")
+    _leaf(group, "list", "all keys, newest first", _later("_key", "list_keys"))
+    rotate = _leaf(group, "rotate", "make a key's successor and print it, this once", _later("_key", "rotate"))
+    rotate.add_argument("id", metavar="ID")
+    rotate.add_argument("--overlap", type=duration, metavar="DURATION", help="both are good for so long (1d)")
+    revoke = _leaf(group, "revoke", "end keys for good", _later("_key", "revoke"))
+    revoke.add_argument("ids", nargs="+", metavar="ID")
+    revoke.add_argument("--reason", help="why, kept in the audit log")
+
+
+def _add_audit(group: Subparsers) -> None:
+    found = _leaf(group, "list", "what was changed and by whom, newest first", _later("_audit", "list_audit"))
+    found.add_argument("--actor", metavar="ACTOR", help="for example key:ID, jwt:SUBJECT or local:USER")
+    found.add_argument("--action", metavar="ACTION", help="for example job.cancel, or all of a kind: 'job.*'")
+    found.add_argument("--kind", dest="object_kind", metavar="KIND", help="job, jobs, queue, task, worker, key")
+    found.add_argument("--id", dest="object_id", metavar="ID", help="of what was changed")
+    for name in ("after", "before"):
+        found.add_argument(f"--{name}", type=instant, metavar="TIME")
+    found.add_argument("--limit", type=positive, default=50, metavar="N", help="at most so many (50)")
+    found.add_argument("--ids", action="store_true", help="also the id of every job of a bulk change")
+
+
 def _add_filters(parser: argparse.ArgumentParser, *, status: bool = True, payload: bool = True) -> None:
     group = parser.add_argument_group("filters, all of which must fit")
     if status:
@@ -180,6 +223,19 @@ def _leaf(subparsers: Subparsers, name: str, text: str, command: Command) -> arg
         help="how to print; a table on a terminal, json in a pipe",
     )
     return parser
+
+
+def _local_or(module: str, name: str) -> Command:
+    """The same as `_later`, but with `--local` what the server's distribution brings for it."""
+    remote = _later(module, name)
+
+    def command(args: argparse.Namespace) -> int:
+        if not args.local:
+            return remote(args)
+        run: Command = importlib.import_module("._local", __package__).local_command("key-create")
+        return run(args)
+
+    return command
 
 
 def _later(module: str, name: str) -> Command:

@@ -10,8 +10,9 @@ waiting for a job lets that clock run until the job is final, without any real t
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,7 +21,7 @@ from urllib.parse import unquote
 from .._api_errors import ApiError
 from .._errors import FieldError, PayloadInvalid, UnknownTask
 from .._registry import Registry, registry
-from .._wire import Answer, Call
+from .._wire import Answer, Call, StreamHead
 from ._attempts import Outcome
 from ._store import WAITING, new_store
 
@@ -74,6 +75,8 @@ class FakeErrander:
     async def asend(self, call: Call) -> Answer:
         """Answer one call of `AsyncClient`."""
         answer = self._answer(call)
+        if call.path.endswith("/events") and answer.status < 300:
+            return await self._followed(call)
         held = dict(call.params).get("wait") is not None and answer.status < 300
         if not (held and self.autorun):
             return answer
@@ -86,7 +89,7 @@ class FakeErrander:
 
     def send(self, call: Call) -> Answer:
         """Answer one call of `Client`."""
-        if "wait" not in dict(call.params):
+        if "wait" not in dict(call.params) and not call.path.endswith("/events"):
             return self._answer(call)
         # A loop in a thread of its own, since the caller may itself be inside a running one.
         with ThreadPoolExecutor(1) as thread:
@@ -94,6 +97,32 @@ class FakeErrander:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    @contextlib.asynccontextmanager
+    async def astream(self, call: Call) -> AsyncIterator[tuple[StreamHead, AsyncIterator[bytes]]]:
+        """Answer one call of `AsyncClient` that follows a job: its state, then its end if `autorun` runs it."""
+        answer = await self.asend(call)
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield answer.content
+
+        yield StreamHead(answer.status, answer.headers), parts()
+
+    @contextlib.contextmanager
+    def stream(self, call: Call) -> Iterator[tuple[StreamHead, Iterator[bytes]]]:
+        """Answer one call of `Client` that follows a job: its state, then its end if `autorun` runs it."""
+        answer = self.send(call)
+        yield StreamHead(answer.status, answer.headers), iter([answer.content])
+
+    async def _followed(self, call: Call) -> Answer:
+        job = self._find(unquote(call.path.split("/")[-2]))
+        told = [_event("job", _item(job))]
+        if self.autorun and job["status"] in WAITING:
+            await self._finish(job)
+            told.append(_event("job", _item(job)))
+        if job["status"] not in WAITING:
+            told.append(_event("end", {"id": job["id"], "status": job["status"]}))
+        return Answer(200, {"content-type": "text/event-stream"}, b"".join(told))
 
     def _runnable(self, job: Mapping[str, Any]) -> bool:
         return job["task"] in self._store.registry
@@ -125,7 +154,7 @@ class FakeErrander:
                     return self._list(call, lambda _job: True)
                 case ("GET", "v1", "dead-letter"):
                     return self._list(call, lambda job: job["status"] == "FAILED")
-                case ("GET", "v1", "jobs", job_id):
+                case ("GET", "v1", "jobs", job_id) | ("GET", "v1", "jobs", job_id, "events"):
                     return _json(200, self._find(job_id))
                 case ("POST", "v1", "jobs", job_id, "cancel" | "replay" | "run-now" as action):
                     return self._act(self._find(job_id), action, body)
@@ -219,6 +248,14 @@ class FakeErrander:
         ]
         more = str(start + limit) if start + limit < len(found) else None
         return _json(200, {"items": items, "next_cursor": more})
+
+
+def _item(job: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in job.items() if name not in _HEAVY}
+
+
+def _event(name: str, data: Mapping[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def _fits(job: Mapping[str, Any], asked: Mapping[str, list[str]], now: datetime) -> bool:
