@@ -31,6 +31,9 @@ _ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _POOL = r"[a-z0-9][a-z0-9_-]{0,62}"
 _QUEUE = re.compile(rf"^errander:(?:{_POOL}:)?(?:{'|'.join(Priority)})$")
 _HEALTH = re.compile(rf"^errander:{_POOL}:all:health-check$")
+# Counts of `service.limits`: moments of requests, or two numbers under names in braces.
+_COUNT = r"LIMITER/(?:key|tenant|auth)/[0-9a-f]{32}/\d+/\d+/[a-z]+"
+_LIMIT = re.compile(rf"^errander:limit:(?:({_COUNT})|\{{{_COUNT}\}}(?:/-1)?)$")
 _SUFFIXES = {":deep": "string", ":wake": "list", ":health-check": "string"}
 _SCAN = 1000
 _LEFTOVERS = 1000  # payload keys a look; each costs a round trip
@@ -234,6 +237,9 @@ def _type_of(key: str) -> str | None:
         return "zset"
     if _HEALTH.match(key):
         return "string"
+    counted = _LIMIT.match(key)
+    if counted:
+        return "list" if counted[1] else "string"
     for suffix, kind in _SUFFIXES.items():
         if key.endswith(suffix) and _QUEUE.match(key.removesuffix(suffix)):
             return kind

@@ -125,12 +125,13 @@ async def _bounded(work: Awaitable[list[figures.Row]], quick: bool) -> list[figu
 
 
 def _scenarios() -> Mapping[str, Callable[..., Awaitable[list[figures.Row]]]]:
-    from tests.benchmarks import backlog, drain, history, memory, outages, pickup, submitting
+    from tests.benchmarks import backlog, drain, guarded, history, memory, outages, pickup, submitting
 
     return {
         "drain": drain.drain,
         "fleet": drain.fleet,
         "submit": submitting.submit,
+        "guarded": guarded.guarded,
         "bulk": submitting.bulk,
         "pickup": pickup.pickup,
         "backlog": backlog.backlog,

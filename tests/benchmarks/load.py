@@ -34,7 +34,10 @@ _LAST_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send: `paths` in turn, each with `body` where there is one, and a fresh key each where `keyed`."""
+    """What to send: `paths` in turn, each with `body` where there is one, and a fresh key each where `keyed`.
+
+    `token` is the credential, if any.
+    """
 
     port: int
     method: str
@@ -43,6 +46,7 @@ class Load:
     keyed: bool = False
     connections: int = 32
     seconds: float = 3.0
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,12 @@ class Requests:
 
     def __init__(self, load: Load) -> None:
         body = (load.body or "").encode()
+        credential = f"Authorization: Bearer {load.token}\r\n" if load.token else ""
         self._heads = itertools.cycle(
             [
                 (
                     f"{load.method} {path} HTTP/1.1\r\nHost: {HOST}:{load.port}\r\nAccept: application/json\r\n"
+                    + credential
                     + (f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else "")
                 ).encode()
                 for path in load.paths

@@ -16,6 +16,7 @@ from starlette.responses import Response
 import service.main
 from service import serving
 from service.fields import read
+from service.openapi import operation
 from service.plain_route import PlainRoute
 from service.problems import invalid
 from service.representation import json_response
@@ -32,7 +33,7 @@ _plain = APIRouter(route_class=PlainRoute)
 
 
 @_ordinary.post(NOOP, status_code=202)
-@_plain.post(FLOOR, status_code=202)
+@_plain.post(FLOOR, status_code=202, openapi_extra=operation(None))
 async def nothing(request: Request) -> Response:
     """Reads, checks, answers."""
     body = read(SubmitBody, await body_of(request))

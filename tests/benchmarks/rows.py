@@ -10,6 +10,7 @@ GROUPS: Final = (
     "drain",
     "fleet",
     "submit",
+    "guarded",
     "bulk",
     "pickup",
     "backlog",
@@ -88,6 +89,18 @@ LINES: Final[Mapping[str, Line]] = {
         "requests/s",
         "a route of the same kind that does nothing",
         aim=_limit("ratio", "at least", 0.5),
+    ),
+    "guarded.unkeyed": Line(
+        "submit with an API key, and limits of the key, the tenant and its queue",
+        "requests/s",
+        "without authentication and limits",
+        _limit("ratio", "at least", 0.8),
+    ),
+    "guarded.keyed": Line(
+        "the same with an idempotency key each",
+        "requests/s",
+        "without authentication and limits",
+        _limit("ratio", "at least", 0.8),
     ),
     "bulk.rate": Line(
         "submit in batches of {batch}",

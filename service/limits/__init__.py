@@ -1,0 +1,9 @@
+"""How much a credential, a tenant and an address may ask for.
+
+    RateLimits    in front of every guarded route, called by the guard: requests a credential, a tenant, failed credentials
+    Window        what this process may still let through, taken from the shared count in lots
+    Counters      the shared counts: in Redis, or in this process while Redis is away
+    QueueLimit    in front of a submit: jobs of a tenant that wait
+
+No limit ever fails a request because of itself: what cannot be counted is let through, or counted here alone.
+"""
