@@ -8,6 +8,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_LOCK := tests/benchmarks/requirements.lock
 BENCH_STAMP := $(VENV)/.installed-bench
+# Tools that share nothing with the project live in environments of their own, so that they can neither hold back its
+# packages nor be among what its tests see.
+FUZZ_LOCK := tests/fuzz/requirements.lock
+FUZZ_STAMP := .venv-fuzz/.installed
+AUDIT_LOCK := tests/audit/requirements.lock
+AUDIT_STAMP := .venv-audit/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
@@ -17,7 +23,7 @@ SUPPORTED := Linux_x86_64 Linux_aarch64 Darwin_arm64
 ISOLATED := env -u DATABASE_URL -u DATABASE_URL_FILE -u REDIS_URL -u REDIS_URL_FILE
 ARGS ?=
 
-.PHONY: help dev test bench chaos lint format lock compose-test clean
+.PHONY: help dev test bench chaos fuzz openapi lint format lock compose-test clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,12 +57,31 @@ bench: $(BENCH_STAMP) ## measure everything that docs/performance.md lists (ARGS
 chaos: $(STAMP) ## break a deployment of its own for three minutes and judge it (ARGS="--seed 7 --minutes 10")
 	@exec $(ISOLATED) $(BIN)/errander chaos $(ARGS)
 
-lint: $(STAMP) ## ruff, mypy --strict, import contracts
+$(FUZZ_STAMP): $(FUZZ_LOCK) $(STAMP)
+	@echo "errander: installing the fuzzer into $(@D) ..." >&2
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(FUZZ_LOCK)
+	@touch $@
+
+fuzz: $(FUZZ_STAMP) ## schemathesis over the whole API for five minutes (ARGS="--seed 7 --seconds 900")
+	@exec $(ISOLATED) $(BIN)/python -m tests.fuzz $(ARGS)
+
+openapi: $(STAMP) ## write docs/openapi.json anew, which the tests compare with the API
+	@$(BIN)/python -m service.openapi_file > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+$(AUDIT_STAMP): $(AUDIT_LOCK) $(STAMP)
+	@echo "errander: installing pip-audit into $(@D) ..." >&2
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(AUDIT_LOCK)
+	@touch $@
+
+lint: $(STAMP) $(AUDIT_STAMP) ## ruff, mypy --strict, import contracts, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cd service/sdk && ../../$(BIN)/mypy --strict --config-file ../../pyproject.toml -p errander
 	$(BIN)/lint-imports
+	@$(BIN)/python -m tests.audit requirements.lock deploy/requirements.lock
 
 format: $(STAMP) ## let ruff format and fix
 	$(BIN)/ruff check --fix-only --quiet .
@@ -69,6 +94,10 @@ lock: ## resolve requirements.lock and deploy/*.lock anew (needs uv)
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o deploy/requirements.lock
 	uv pip compile pyproject.toml --extra bench --universal --python-version 3.11 -c requirements.lock \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package errander -q -o $(BENCH_LOCK)
+	echo 'schemathesis==4.32.5' | uv pip compile - --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate -q -o $(FUZZ_LOCK)
+	echo 'pip-audit==2.10.1' | uv pip compile - --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate -q -o $(AUDIT_LOCK)
 	printf 'hatchling\neditables\n' | uv pip compile - --universal --python-version 3.11 -c requirements.lock \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate -q -o deploy/build-requirements.lock
 
@@ -76,4 +105,4 @@ compose-test: $(STAMP) ## start the compose stack, check it, take it down (skips
 	@$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -ra" -s tests/compose $(ARGS)
 
 clean: ## remove the virtual environment and caches (not .errander)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-fuzz .venv-audit .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from errander import BackoffInvalid, parse_backoff
@@ -36,6 +36,10 @@ def _moment(value: Any) -> datetime:
         raise PydanticCustomError("time", "{why}", {"why": str(error)}) from None
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _backoff(value: Any) -> dict[str, Any]:
     try:
         return parse_backoff(value).to_dict()
@@ -56,6 +60,37 @@ def _key(value: str) -> str:
     return value
 
 
+_WAIT = {"type": "number", "minimum": 0, "maximum": YEAR}
+_JITTER = {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "boolean"}]}
+_BACKOFF = {
+    "description": "How long to wait before try n + 1: in seconds, with the share `jitter` of it drawn at random.",
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {
+                "kind": {"type": "string", "const": "exponential", "default": "exponential"},
+                "base": _WAIT,
+                "factor": {"type": "number", "minimum": 1, "maximum": 1000},
+                "max": _WAIT,
+                "jitter": _JITTER,
+            },
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "kind": {"type": "string", "enum": ["linear", "fixed"]},
+                "base": _WAIT,
+                "max": _WAIT,
+                "jitter": _JITTER,
+            },
+            "required": ["kind"],
+            "additionalProperties": False,
+        },
+    ],
+}
+"""What `errander.parse_backoff` takes, for the description of the API."""
+
 Moment = Annotated[
     datetime,
     BeforeValidator(_moment, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]),
@@ -66,9 +101,14 @@ PriorityName = Literal["high", "default", "low"]
 Delay = Annotated[float, Field(ge=0, le=MAX_DELAY, allow_inf_nan=False)]
 ExpiresIn = Annotated[float, Field(gt=0, le=MAX_DELAY, allow_inf_nan=False)]
 Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT, allow_inf_nan=False)]
-MaxAttempts = Annotated[int, Field(ge=1, le=1_000)]
-MaxCrashes = Annotated[int, Field(ge=1, le=100)]
-Backoff = Annotated[dict[str, Any], BeforeValidator(_backoff, json_schema_input_type=dict[str, Any])]
+WHOLE = BeforeValidator(_whole)
+"""For an `int`: JSON has one kind of number, and a client may write five as 5.0."""
+MaxAttempts = Annotated[int, Field(ge=1, le=1_000), WHOLE]
+MaxCrashes = Annotated[int, Field(ge=1, le=100), WHOLE]
+Backoff = Annotated[
+    dict[str, Any],
+    BeforeValidator(_backoff, json_schema_input_type=Annotated[dict[str, Any], WithJsonSchema(_BACKOFF)]),
+]
 Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=MAX_TAGS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
 Key = Annotated[str, AfterValidator(_key)]

@@ -12,7 +12,7 @@ from db.lifecycle import JobStatus, Priority
 from service.problems import FieldError, invalid, invalid_field
 from service.representation import HEAVY
 from service.requests import id_of, moment, unknown_parameter
-from service.strict_json import encode
+from service.strict_json import encode, escaped
 
 REPEATABLE = ("status", "tag", "id")
 MAX_IDS = 200
@@ -24,7 +24,7 @@ MAX_DEEP = 10
 _IDS = ("schedule_id", "workflow_id", "parent_id", "worker")
 _TEXTS = ("task", "pool", "priority", "idempotency_key", "unique_key")
 _TIMES = ("created_after", "created_before", "finished_after", "finished_before")
-_TASK = re.compile(r"^[A-Za-z0-9_.-]{1,200}(\.\*)?$")
+_TASK = re.compile(r"^[A-Za-z0-9_.-]{1,200}(\.\*)?\Z")
 
 NAMES = (*REPEATABLE, *_TEXTS, *_IDS, *_TIMES, "scheduled")
 """Filters with a fixed name; `metadata.<key>` and `payload.<path>` come beside them."""
@@ -52,15 +52,25 @@ def given_in_query(request: Request, extra: tuple[str, ...] = ()) -> tuple[Given
 
 
 def given_in_body(value: Mapping[str, Any]) -> Given:
-    """The filters of a `filter` object: each value a text, number or boolean, or a list of them. Raises Problem."""
+    """The filters of a `filter` object: texts, or lists of texts where several may be named; inside JSON, any value.
+
+    Raises Problem.
+    """
     given: Given = {}
     errors = []
     for name, wanted in value.items():
-        pointer = f"/filter/{name}"
+        pointer = f"/filter/{escaped(name)}"
         if not _is_filter(name):
             errors.append(FieldError(pointer, unknown_parameter(name).detail, "unknown-field"))
             continue
         several = wanted if isinstance(wanted, list) and name in REPEATABLE else [wanted]
+        if not several:  # "any of none" would be read as "any", and a bulk change would change everything
+            errors.append(FieldError(pointer, "is empty; leave it out, or name at least one", "too-short"))
+        if name in NAMES and not all(
+            isinstance(one, str) or (name, type(one)) == ("scheduled", bool) for one in several
+        ):
+            allowed = "a text, or a list of texts" if name in REPEATABLE else "a text"
+            errors.append(FieldError(pointer, f"must be {'true or false' if name == 'scheduled' else allowed}", "type"))
         given[name] = [one if isinstance(one, str) else encode(one) for one in several]
     if errors:
         raise invalid(errors)

@@ -1,17 +1,18 @@
 """From exceptions to problem documents. With `service.problems.CODES` this is all the mapping there is."""
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from db.errors import BadRow, DatabaseError, Locked, SchemaBehind, SettingsError, Unavailable
 from db.reading import TooSlow
+from service.addresses import methods_of
 from service.middleware import instance_of
 from service.problems import FieldError, Problem, invalid, response, unavailable
 
@@ -23,6 +24,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _answering(_as_it_is))
     app.add_exception_handler(DatabaseError, _answering(_database))
     app.add_exception_handler(HTTPException, _answering(_routing))
+    app.add_exception_handler(RequestValidationError, _answering(_declared))
     app.add_exception_handler(ClientDisconnect, _answering(_gone))
 
 
@@ -65,7 +67,7 @@ def _database(request: Request, error: DatabaseError) -> Problem:
 
 def _routing(request: Request, error: HTTPException) -> Problem:
     if error.status_code == 405:
-        allowed = ", ".join(sorted(_methods(request)))
+        allowed = ", ".join(sorted(methods_of(request)))
         return Problem(
             "method-not-allowed", f"{request.method} is not possible here, but {allowed}", headers={"Allow": allowed}
         )
@@ -76,8 +78,11 @@ def _routing(request: Request, error: HTTPException) -> Problem:
     raise error
 
 
-def _methods(request: Request) -> set[str]:
-    """Every method of this address: routes that share a path are separate, and each knows only its own."""
-    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
-    table: list[tuple[re.Pattern[str], frozenset[str]]] = request.app.state.methods
-    return {method for pattern, methods in table if pattern.match(path) for method in methods}
+def _declared(_request: Request, error: RequestValidationError) -> Problem:
+    """A parameter that FastAPI itself checks: its refusal has the form of all others."""
+    return invalid(
+        [
+            FieldError(str(item["loc"][-1]), str(item["msg"]), str(item["type"]).replace("_", "-"))
+            for item in error.errors()
+        ]
+    )

@@ -1,4 +1,5 @@
-"""What every answer has in common: a request id, the server's version, and a problem document for whatever went wrong.
+"""What every answer has in common: a request id, the headers of `service.headers`, and a problem document for whatever went
+wrong. HEAD is answered as GET is, without the body.
 
 A plain ASGI layer, outermost of ours: it sees what no handler caught, and answers streams without buffering them.
 """
@@ -6,18 +7,21 @@ A plain ASGI layer, outermost of ours: it sees what no handler caught, and answe
 import re
 import time
 import uuid
+from collections.abc import Collection
 from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.cross_origin import SAFE, asked, is_forged
+from service.headers import COLLECTED, always, unless_said
 from service.problems import Problem, response
-from service.version import server_version
 
 _log = structlog.get_logger("errander.api")
-HEADERS: Final = "errander.headers"
+HEADERS: Final = COLLECTED
 """Where a request collects headers that its answer has, whatever the answer is: a list of pairs of bytes."""
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_PROBLEM = "errander.problem"
 
 
 def instance_of(scope: Scope) -> str:
@@ -26,11 +30,13 @@ def instance_of(scope: Scope) -> str:
 
 
 class Frame:
-    """Wraps the application."""
+    """Wraps the application; scripts of `origins` may use it from other sites."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._version = server_version().encode()
+    def __init__(self, app: ASGIApp, origins: Collection[str] = ()) -> None:
+        self._origins = frozenset(origins)
+        self._app = asked(app, origins)
+        self._refused = asked(_refused, origins)
+        self._always = always()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,6 +44,9 @@ class Frame:
             return
         request_id = _given_id(scope) or uuid.uuid4().hex
         scope["errander.request_id"] = request_id
+        method = scope["method"]
+        if method == "HEAD":
+            scope, receive, send = _bodiless(scope, receive, send)
         started = time.monotonic()
         status = 0
 
@@ -45,31 +54,74 @@ class Frame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                own = message.get("headers", ())
                 message["headers"] = [
-                    *message.get("headers", ()),
+                    *own,
                     (b"x-request-id", request_id.encode()),
-                    (b"errander-version", self._version),
-                    (b"x-content-type-options", b"nosniff"),
-                    *scope.get(HEADERS, ()),
+                    *self._always,
+                    *unless_said({name for name, _ in own}, scope["scheme"]),
+                    *scope.get(COLLECTED, ()),
                 ]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
+                if method not in SAFE:
+                    self._refuse_forged(scope)
                 await self._app(scope, receive, framed)
-            except Exception:
-                _log.exception("request.failed", method=scope["method"], path=scope["path"])
+            except Exception as error:
+                # A problem that comes this far is of a layer around the application, whose handlers did not see it.
+                problem = error if isinstance(error, Problem) else None
+                if problem is None:
+                    _log.exception("request.failed", method=method, path=scope["path"])
                 if status:
                     raise  # the answer has begun: all that is left is to break it off
-                problem = Problem("internal", "the server failed; `instance` finds the failure in its log")
-                await response(problem, instance_of(scope))(scope, receive, framed)
+                await self._answer(problem or _failure(), scope, receive, framed)
             _log.debug(
                 "request.answered",
-                method=scope["method"],
+                method=method,
                 path=scope["path"],
                 status=status,
                 seconds=round(time.monotonic() - started, 6),
             )
+
+    def _refuse_forged(self, scope: Scope) -> None:
+        if is_forged(scope["headers"], self._origins):
+            raise Problem("forbidden", "a page of another origin sent this, and its origin is not allowed here")
+
+    async def _answer(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[_PROBLEM] = problem
+        # A refused preflight is answered as it is; asking about it again would refuse it again.
+        answering = _refused if scope["method"] == "OPTIONS" else self._refused
+        await answering(scope, receive, send)
+
+
+def _failure() -> Problem:
+    return Problem("internal", "the server failed; `instance` finds the failure in its log")
+
+
+async def _refused(scope: Scope, receive: Receive, send: Send) -> None:
+    await response(scope[_PROBLEM], instance_of(scope))(scope, receive, send)
+
+
+def _bodiless(scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Receive, Send]:
+    """A HEAD as the GET that it stands for (RFC 9110, 9.3.2): its headers are sent, its body is not.
+
+    Once they are sent the client counts as gone, so that a stream ends instead of going on for nobody.
+    """
+    has_ended = False
+
+    async def only_headers(message: Message) -> None:
+        nonlocal has_ended
+        if message["type"] == "http.response.start":
+            has_ended = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def until_answered() -> Message:
+        return {"type": "http.disconnect"} if has_ended else await receive()
+
+    return {**scope, "method": "GET"}, until_answered, only_headers
 
 
 def _given_id(scope: Scope) -> str | None:

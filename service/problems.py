@@ -25,14 +25,28 @@ class Code:
 
 
 CODES: dict[str, Code] = {
+    "malformed-request": Code(
+        400,
+        "The request is not HTTP",
+        "The request line, a header or the framing of the body could not be read (RFC 9112). The connection is closed.",
+    ),
     "malformed-json": Code(
         400,
         "The body is not JSON",
         "The body could not be read as JSON in UTF-8 (RFC 8259). NaN, Infinity and a name that appears twice in one "
         "object are refused too. Correct the body; sending it again unchanged will not help.",
     ),
-    "unauthenticated": Code(401, "Credentials are missing or not valid", "Send a valid token or API key."),
-    "forbidden": Code(403, "The credentials do not allow this", "The detail names the scope that is missing."),
+    "unauthenticated": Code(
+        401,
+        "Credentials are missing or not valid",
+        "Send an API key or a JWT as `Authorization: Bearer …`. `detail` says what is wrong with the one that was sent.",
+    ),
+    "forbidden": Code(
+        403,
+        "The credentials do not allow this",
+        "The credentials are valid. `scope` is the scope that they lack; or they are narrowed to tasks or a priority, "
+        "which `detail` names.",
+    ),
     "not-found": Code(
         404,
         "Not found",
@@ -57,10 +71,24 @@ CODES: dict[str, Code] = {
         "Only FAILED and CANCELLED jobs can be replayed. To run a successful job again, submit a new one.",
     ),
     "unique-conflict": Code(409, "A job with this unique key exists", "`job_id` is the job that holds the key."),
+    "key-not-active": Code(
+        409, "The API key is not active", "A key that has expired or was revoked has no successor. Make a new key."
+    ),
+    "precondition-failed": Code(
+        412,
+        "The job has changed",
+        "`If-Match` names an entity tag that the job does not have any more, so nothing was done. Read the job again, "
+        "decide again, and send the `ETag` of that answer.",
+    ),
     "payload-too-large": Code(
         413,
         "The body is too large",
         "A body holds at most 1 MiB, that of a batch 32 MiB; values are nested at most 64 deep.",
+    ),
+    "uri-too-long": Code(
+        414,
+        "The address is too long",
+        "Path and query together have at most 16 KiB. Filters by many ids fit into several requests.",
     ),
     "unsupported-media-type": Code(
         415, "The body is not declared as JSON", "Send `Content-Type: application/json`, without a content encoding."
@@ -82,7 +110,17 @@ CODES: dict[str, Code] = {
         "The idempotency key was used for another request",
         "The key made `job_id` from other content; `differs` lists where. Use a new key for a new request.",
     ),
-    "quota-exceeded": Code(429, "Too many requests", "Wait for `Retry-After` seconds."),
+    "quota-exceeded": Code(
+        429,
+        "Too many requests",
+        "A limit is used up; `violated-policies` names it, `RateLimit-Policy` says how large it is. Send the request again, "
+        "unchanged, after `Retry-After` seconds.",
+    ),
+    "headers-too-large": Code(
+        431,
+        "The headers are too large",
+        "The head of a request (its first line and all its headers) has at most 32 KiB and 100 headers.",
+    ),
     "internal": Code(
         500, "Internal error", "Something is wrong on the server. `instance` finds the failure in its log."
     ),

@@ -7,9 +7,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Path
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service import strict_json
+from service.addresses import is_fixed
 from service.problems import FieldError, Problem, invalid, invalid_field, not_found
 from service.version import server_version
 
@@ -20,15 +22,29 @@ MAX_BATCH_BODY = 32 * 1024 * 1024
 MAX_WAIT = 30.0
 """Seconds that an answer is held at most."""
 
-_UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
-_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
+_UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")  # `$` would let a line end through
+_KEY = re.compile(r"^[\x21-\x7e]{1,255}\Z")
+_STRING = r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"'
+_BARE = r"-?\d{1,15}(?:\.\d{1,3})?|[A-Za-z*][!#$%&'*+.^_`|~:/0-9A-Za-z-]*|:[A-Za-z0-9+/=]*:|\?[01]|" + _STRING
+# a string of RFC 9651, 3.3.3, with the parameters that 3.1.2 lets any item have
+_STRING_ITEM = re.compile(rf"^{_STRING}(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{_BARE}))?)*\Z")
 _JSON = re.compile(r"^application/(json|[a-z0-9.+-]+\+json)$")
+
+
+_ABSENT = object()
+"""What a body is that is not there; `null` is one, and no object."""
+
+
+# The driver takes the first and the last instant of the calendar for PostgreSQL's -infinity and infinity, and these come back
+# as times without an offset, which no answer could hold. So they are moved by a microsecond.
+_FIRST = datetime.min.replace(tzinfo=UTC, microsecond=1)
+_LAST = datetime.max.replace(tzinfo=UTC, microsecond=999_998)
 
 
 async def body_of(request: Request, *, limit: int = MAX_BODY) -> dict[str, object]:
     """The body as a JSON object. Raises Problem."""
     value = await _value_of(request, limit)
-    if value is None:
+    if value is _ABSENT:
         raise Problem("malformed-json", "the body is empty; a JSON object is needed")
     return _as_object(value)
 
@@ -36,7 +52,7 @@ async def body_of(request: Request, *, limit: int = MAX_BODY) -> dict[str, objec
 async def action_body_of(request: Request) -> dict[str, object]:
     """The body of an action, which may be absent, empty or `{}`. Raises Problem."""
     value = await _value_of(request, MAX_BODY)
-    return {} if value is None else _as_object(value)
+    return {} if value is _ABSENT else _as_object(value)
 
 
 def _as_object(value: object) -> dict[str, object]:
@@ -48,7 +64,7 @@ def _as_object(value: object) -> dict[str, object]:
 async def _value_of(request: Request, limit: int) -> object:
     raw = await _bytes_of(request, limit)
     if not raw.strip():
-        return None
+        return _ABSENT
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not _JSON.match(media):
         raise Problem("unsupported-media-type", f"the body is declared as {media or 'nothing'}; send application/json")
@@ -84,9 +100,11 @@ def id_of(text: str) -> UUID | None:
     return UUID(text) if _UUID.match(text) else None
 
 
-async def _job_id(job_id: Annotated[str, Path(description="The id of a job.")]) -> UUID:
+async def _job_id(request: Request, job_id: Annotated[str, Path(description="The id of a job.")]) -> UUID:
     found = id_of(job_id)
     if found is None:
+        if is_fixed(request):  # `/v1/jobs/batch` and its like: another route's address, by a method it does not have
+            raise HTTPException(405)
         raise not_found(f"job {job_id[:100]!r}")
     return found
 
@@ -146,19 +164,28 @@ def moment(text: str) -> datetime:
         found.astimezone(UTC)  # the year may be 0 or 10000 there, and then it could not be stored
     except (ValueError, OverflowError):
         raise ValueError("is no time that exists") from None
-    return found
+    return min(max(found, _FIRST), _LAST)
 
 
 def idempotency_key_of(request: Request) -> str | None:
-    """The header `Idempotency-Key`, without its quotes, or None. Raises Problem."""
+    """The key that the header `Idempotency-Key` names, or None. Raises Problem.
+
+    The header is a structured string (draft-ietf-httpapi-idempotency-key-header), whose parameters mean nothing here and are
+    left out, as RFC 9651 has it. What does not begin with a quote is the key as it stands.
+    """
     given = request.headers.getlist("idempotency-key")
     if not given:
         return None
-    text = given[0].strip()
-    if len(text) >= 2 and text[0] == text[-1] == '"':  # a string of RFC 8941
-        text = re.sub(r"\\([\"\\])", r"\1", text[1:-1])
-    if len(given) > 1 or not is_key(text):
-        raise invalid_field("Idempotency-Key", "must be given once, as 1 to 255 visible ASCII characters", "format")
+    text: str | None = given[0].strip()
+    if text and text[0] == '"':
+        string = _STRING_ITEM.match(text)
+        text = string and re.sub(r'\\(["\\])', r"\1", string[1])
+    if text is None or len(given) > 1 or not is_key(text):
+        raise invalid_field(
+            "Idempotency-Key",
+            'must be given once, as 1 to 255 visible ASCII characters, with or without quotes: "order-42"',
+            "format",
+        )
     return text
 
 

@@ -7,6 +7,8 @@ import uvicorn
 from service.settings import ApiSettings
 
 APPLICATION = "service.main:create_app"
+PROTOCOL = "service.http_protocol:Protocol"
+"""Of every connection: uvicorn's, with limits, and answers in our form."""
 
 GRACE_SECONDS = 20
 """How long requests may still take after SIGTERM; held answers are released at once."""
@@ -28,7 +30,7 @@ def serve(settings: ApiSettings, *, host: str, port: int, processes: int) -> Non
         port=port,
         workers=processes if processes > 1 else None,
         loop="uvloop",
-        http="httptools",
+        http=PROTOCOL,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -210,6 +210,36 @@ class StatsDocument(BaseModel):
     workers: int
 
 
+class AuditObject(BaseModel):
+    """What something was done to. A bulk change has no `id`, but `ids` where they are asked for."""
+
+    kind: str
+    id: str | None
+    ids: list[str] | None = None
+
+
+class AuditEntry(BaseModel):
+    """One thing that somebody did."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    object: AuditObject
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    reason: str | None
+    request_id: str | None
+    address: str | None
+
+
+class AuditPage(BaseModel):
+    """A page of the audit log."""
+
+    items: list[AuditEntry]
+    next_cursor: str | None
+
+
 class ReadyDocument(BaseModel):
     """Whether requests can be served."""
 

@@ -10,19 +10,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db import failpoints, history, jobs
+from db.audit import Action
 from db.engine import Link
 from db.history import HistoryRow
 from db.jobs import Change, Queued
 from db.lifecycle import FINAL, JobStatus
 from db.records import JobRecord
 from db.steady import steady
-from service import fields
+from service import audit, fields
 from service.api.documents import History, JobDocument
-from service.api.jobs import check_payload, not_waiting
-from service.auth.principal import Principal, principal_of
+from service.api.jobs import check_payload, locked, not_waiting
+from service.auth.principal import principal_of
 from service.fields import Body, ReasonBody, read
 from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation
+from service.openapi import IF_MATCH, answers, operation
+from service.preconditions import require_unchanged, tags_of
 from service.problems import Problem, invalid, not_found
 from service.representation import job_response, json_response, moment_text
 from service.requests import JobId, action_body_of, refuse_unknown
@@ -45,16 +47,23 @@ class ReplayBody(Body):
 Step = Callable[[Link], Awaitable[Change]]
 
 
-async def _change(services: Services, principal: Principal, job_id: UUID, step: Step) -> tuple[JobRecord, Change]:
-    """One edge over one job in one transaction, and the job afterwards. Raises Problem `not-found` or `forbidden`."""
+async def _change(
+    request: Request, action: Action, job_id: UUID, step: Step, reason: str | None = None
+) -> tuple[JobRecord, Change]:
+    """One edge over one job in one transaction, told in the audit log, and the job afterwards.
+
+    Raises Problem `not-found`, `forbidden` or `precondition-failed`.
+    """
+    services, principal, unchanged = services_of(request), principal_of(request), tags_of(request, "if-match")
 
     async def once() -> tuple[JobRecord, Change]:
         async with services.database.begin() as link:
+            before = await locked(link, principal.tenant, job_id)
+            principal.require(before.task)
+            require_unchanged(before, unchanged)
             change = await step(link)
-            record = await jobs.get(link, principal.tenant, job_id)
-            if record is None:
-                raise not_found(f"job {job_id}")
-            principal.require(record.task)
+            record = await jobs.get(link, principal.tenant, job_id) or before
+            await audit.record_change(link, request, action, before, record, reason=reason)
             await failpoints.reach("api.change.committing")
         await failpoints.reach("api.change.committed")
         return record, change
@@ -79,18 +88,22 @@ def _conflict(code: str, record: JobRecord, why: str) -> Problem:
     "/v1/jobs/{job_id}/cancel",
     operation_id="cancel_job",
     summary="Cancel a job",
-    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "job-already-final"),
-    openapi_extra=operation("jobs:cancel", body=ReasonBody, required=False, example={"reason": "ordered twice"}),
+    responses=answers(JobDocument, "job-already-final", "precondition-failed", headers=("ETag",)),
+    openapi_extra=operation(
+        "jobs:cancel", body=ReasonBody, required=False, example={"reason": "ordered twice"}, parameters=[IF_MATCH]
+    ),
 )
 async def cancel_job(request: Request, job_id: JobId) -> Response:
     """A waiting job is CANCELLED at once; a running one is asked to stop, and may still end SUCCESS."""
-    services, principal = services_of(request), principal_of(request)
+    services, tenant = services_of(request), principal_of(request).tenant
     refuse_unknown(request)
     body = read(ReasonBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
     record, change = await _change(
-        services, principal, job_id, lambda link: jobs.cancel(link, principal.tenant, [job_id], body.reason)
+        *(request, Action.JOB_CANCEL, job_id),
+        lambda link: jobs.cancel(link, tenant, [job_id], body.reason),
+        body.reason,
     )
     if not change.moved and record.status in FINAL - {JobStatus.CANCELLED}:
         raise _conflict("job-already-final", record, "a job that ended cannot be cancelled")
@@ -103,19 +116,17 @@ async def cancel_job(request: Request, job_id: JobId) -> Response:
     "/v1/jobs/{job_id}/run-now",
     operation_id="run_job_now",
     summary="Start a waiting job as soon as possible",
-    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "job-not-waiting"),
-    openapi_extra=operation("jobs:replay", body=Body, required=False),
+    responses=answers(JobDocument, "job-not-waiting", "precondition-failed", headers=("ETag",)),
+    openapi_extra=operation("jobs:replay", body=Body, required=False, parameters=[IF_MATCH]),
 )
 async def run_job_now(request: Request, job_id: JobId) -> Response:
     """`run_at` becomes now; no budget is touched."""
-    services, principal = services_of(request), principal_of(request)
+    tenant = principal_of(request).tenant
     refuse_unknown(request)
     body = read(Body, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    record, change = await _change(
-        services, principal, job_id, lambda link: jobs.run_now(link, principal.tenant, job_id)
-    )
+    record, change = await _change(request, Action.JOB_RUN_NOW, job_id, lambda link: jobs.run_now(link, tenant, job_id))
     if not change.moved:
         raise not_waiting(job_id, record.status)
     return job_response(record)
@@ -125,34 +136,35 @@ async def run_job_now(request: Request, job_id: JobId) -> Response:
     "/v1/jobs/{job_id}/replay",
     operation_id="replay_job",
     summary="Put a FAILED or CANCELLED job back",
-    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "payload-too-large", "not-replayable"),
-    openapi_extra=operation("jobs:replay", body=ReplayBody, required=False, example={"delay": 60}),
+    responses=answers(JobDocument, "not-replayable", "precondition-failed", headers=("ETag",)),
+    openapi_extra=operation(
+        "jobs:replay", body=ReplayBody, required=False, example={"delay": 60}, parameters=[IF_MATCH]
+    ),
 )
 async def replay_job(request: Request, job_id: JobId) -> Response:
     """PENDING again, with fresh budgets; `errors` and the id are kept."""
-    services, principal = services_of(request), principal_of(request)
+    services, tenant = services_of(request), principal_of(request).tenant
     refuse_unknown(request)
     body = read(ReplayBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
     if body.payload is not None:
-        record = await jobs.get(services.database.link, principal.tenant, job_id)
+        record = await jobs.get(services.database.link, tenant, job_id)
         if record is None:
             raise not_found(f"job {job_id}")
         await check_payload(services, record.task, body.payload)
     record, change = await _change(
-        services,
-        principal,
-        job_id,
+        *(request, Action.JOB_REPLAY, job_id),
         lambda link: jobs.replay(
             link,
-            principal.tenant,
+            tenant,
             [job_id],
             delay=body.delay or 0.0,
             payload=None if body.payload is None else encode(body.payload),
             max_attempts=body.max_attempts,
             reason=body.reason,
         ),
+        body.reason,
     )
     if not change.moved:
         raise _conflict("not-replayable", record, "only FAILED and CANCELLED jobs can be replayed")

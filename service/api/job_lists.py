@@ -1,17 +1,19 @@
 """Lists of jobs, the dead letter, and changes of many jobs at once."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db import jobs, lists
+from db.audit import Action, Kind
 from db.engine import Link
 from db.filters import JobFilter
 from db.jobs import CHUNK, Change
@@ -19,44 +21,44 @@ from db.lifecycle import JobStatus
 from db.lists import Position
 from db.reading import Reader
 from db.steady import steady
-from service import fields
+from service import audit, fields, filter_parameters
 from service.api.documents import ChangedDocument, JobPage
 from service.api.job_actions import publish_queued
 from service.auth.principal import Principal, principal_of
 from service.cursors import cursor_place, cursor_text, list_hash
 from service.fields import Body, read
-from service.filters import NAMES, REPEATABLE, filter_of, given_in_body, given_in_query, include_of
+from service.filters import filter_of, given_in_body, given_in_query, include_of
 from service.guarded_route import GuardedRoute
 from service.openapi import answers, operation, query
 from service.problems import invalid, invalid_field
-from service.representation import item_document, json_response, moment_text
-from service.requests import body_of, id_of, refuse_unknown, whole_number
-from service.services import Services, services_of
+from service.representation import HEAVY, item_document, json_response, moment_text
+from service.requests import body_of, id_of, moment, refuse_unknown, whole_number
+from service.services import services_of
 
 router = APIRouter(route_class=GuardedRoute)
 
 MAX_PAGE = 200
 MAX_BULK = 10_000
+MAX_LOOKED = 10**12
+"""Jobs that the pages before have looked at; nobody has more."""
 _PAGING = ("limit", "cursor", "include")
 
+INCLUDE = {"type": "array", "items": {"type": "string", "enum": list(HEAVY)}}
 FILTERS = [
-    *(query(name, "Only jobs with this.", repeatable=name in REPEATABLE) for name in NAMES),
-    query("metadata.<key>", "Only jobs whose metadata has this value under the key. Looks at 100,000 jobs at most."),
-    query(
-        "payload.<path>", "Only jobs whose payload has this value at the dotted path. Looks at 100,000 jobs at most."
-    ),
+    *filter_parameters.FILTERS,
     query("limit", "Jobs a page.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50}),
     query("cursor", "`next_cursor` of the page before."),
-    query("include", "Heavy fields to carry, comma separated: payload, result, errors."),
+    query("include", "Heavy fields to carry, comma separated: payload, result, errors.", INCLUDE)
+    | {"style": "form", "explode": False},
 ]
 
 
 class BulkBody(Body):
     """Body of `POST /v1/jobs/cancel`, `/v1/jobs/replay` and `/v1/dead-letter/replay`."""
 
-    filter: dict[str, Any]
+    filter: Annotated[dict[str, Any], WithJsonSchema(filter_parameters.IN_BODY)]
     dry_run: bool = False
-    limit: int = Field(MAX_BULK, ge=1, le=MAX_BULK)
+    limit: Annotated[int, fields.WHOLE] = Field(MAX_BULK, ge=1, le=MAX_BULK)
     reason: fields.Reason | None = None
 
 
@@ -90,7 +92,7 @@ def _position(cursor: str | None, digest: str) -> Position | None:
     if cursor is None:
         return None
     match cursor_place(cursor, digest):
-        case [str(text), int(looked)] if (found := id_of(text)) is not None and looked >= 0:
+        case [str(text), int(looked)] if (found := id_of(text)) is not None and 0 <= looked <= MAX_LOOKED:
             return Position(found, looked)
     raise invalid_field("cursor", "is no cursor of this list", "cursor")
 
@@ -123,7 +125,8 @@ def _failure(cursor: str | None, digest: str) -> tuple[datetime, UUID] | None:
         return None
     match cursor_place(cursor, digest):
         case [str(at), str(text)] if (found := id_of(text)) is not None:
-            return datetime.fromisoformat(at), found
+            with contextlib.suppress(ValueError):
+                return moment(at), found
     raise invalid_field("cursor", "is no cursor of this list", "cursor")
 
 
@@ -140,7 +143,7 @@ async def _replay(link: Link, tenant: str, ids: Sequence[UUID], reason: str | No
     return await jobs.replay(link, tenant, ids, reason=reason)
 
 
-async def _bulk(request: Request, statuses: frozenset[JobStatus], step: Step, *, cancels: bool = False) -> Response:
+async def _bulk(request: Request, action: Action, statuses: frozenset[JobStatus], step: Step) -> Response:
     """Finds ids first, then changes them in chunks, each a transaction: what moved meanwhile is left alone."""
     services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
@@ -149,13 +152,13 @@ async def _bulk(request: Request, statuses: frozenset[JobStatus], step: Step, *,
         raise invalid(body)
     wanted = _only(filter_of(given_in_body(body.filter), "/filter/"), statuses)
     _refuse_too_wide(principal, wanted)
-    if cancels:
+    if action is Action.JOBS_CANCEL:
         wanted = replace(wanted, not_asked_to_cancel=True)
     ids, more = await lists.ids(Reader(services.database), principal.tenant, wanted, body.limit)
     changed = 0
     if not body.dry_run:
         for start in range(0, len(ids), CHUNK):
-            changed += await _chunk(services, principal.tenant, ids[start : start + CHUNK], step, body.reason)
+            changed += await _chunk(request, action, step, body, ids[start : start + CHUNK])
     return json_response({"matched": len(ids), "changed": changed, "more": more})
 
 
@@ -170,10 +173,20 @@ def _refuse_too_wide(principal: Principal, wanted: JobFilter) -> None:
     principal.require(wanted.task)
 
 
-async def _chunk(services: Services, tenant: str, ids: Sequence[UUID], step: Step, reason: str | None) -> int:
+async def _chunk(request: Request, action: Action, step: Step, body: BulkBody, ids: Sequence[UUID]) -> int:
+    services, tenant = services_of(request), principal_of(request).tenant
+
     async def once() -> Change:
         async with services.database.begin() as link:
-            return await step(link, tenant, ids, reason)
+            change = await step(link, tenant, ids, body.reason)
+            if change.moved:
+                await audit.record(
+                    *(link, request, action, Kind.JOBS, None),
+                    after={"filter": audit.filter_kept(body.filter), "changed": len(change.moved)},
+                    reason=body.reason,
+                    object_ids=sorted(change.moved),
+                )
+            return change
 
     change = await steady(once)
     publish_queued(services, change.queued)
@@ -196,7 +209,7 @@ _BULK_EXAMPLE = {"filter": {"task": "email.*", "tag": ["newsletter"]}, "dry_run"
 async def cancel_jobs(request: Request) -> Response:
     """Waiting jobs end at once, running ones are asked; `more` says that the limit left some."""
     statuses = frozenset({JobStatus.WAITING, JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING})
-    return await _bulk(request, statuses, jobs.cancel, cancels=True)
+    return await _bulk(request, Action.JOBS_CANCEL, statuses, jobs.cancel)
 
 
 @router.post(
@@ -208,7 +221,7 @@ async def cancel_jobs(request: Request) -> Response:
 )
 async def replay_jobs(request: Request) -> Response:
     """Each as by `POST /v1/jobs/{id}/replay`."""
-    return await _bulk(request, frozenset({JobStatus.FAILED, JobStatus.CANCELLED}), _replay)
+    return await _bulk(request, Action.JOBS_REPLAY, frozenset({JobStatus.FAILED, JobStatus.CANCELLED}), _replay)
 
 
 @router.post(
@@ -220,4 +233,4 @@ async def replay_jobs(request: Request) -> Response:
 )
 async def replay_dead_letter(request: Request) -> Response:
     """As `POST /v1/jobs/replay`, over FAILED jobs only."""
-    return await _bulk(request, frozenset({JobStatus.FAILED}), _replay)
+    return await _bulk(request, Action.DEAD_LETTER_REPLAY, frozenset({JobStatus.FAILED}), _replay)

@@ -12,23 +12,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db import failpoints, jobs
+from db.audit import Action
+from db.engine import Link
 from db.jobs import Edit
 from db.lifecycle import JobStatus
 from db.records import JobRecord
 from db.steady import steady
-from service import fields
+from service import audit, fields
 from service.accepting import Accepting
 from service.api.documents import BatchDocument, JobDocument
-from service.auth.principal import Principal, principal_of
+from service.auth.principal import principal_of
 from service.batches import Batch, accept_keyed, accept_plain, content_of_batch
 from service.fields import Body, read
-from service.openapi import answers, header, operation, query
+from service.limits.queued import QueueLimit
+from service.openapi import IF_MATCH, IF_NONE_MATCH, answers, header, operation, query
+from service.openapi_parts import headers_named
 from service.plain_route import PlainRoute, refuse_dependencies
+from service.preconditions import is_named, require_unchanged, tags_of
 from service.preparing import Prepared
 from service.problems import FieldError, Problem, invalid, invalid_field, not_found
 from service.representation import JSON, accepted_body, job_body, job_response, json_response
 from service.requests import (
     MAX_BATCH_BODY,
+    MAX_WAIT,
     JobId,
     body_of,
     idempotency_key_of,
@@ -37,7 +43,7 @@ from service.requests import (
 )
 from service.services import Services, services_of
 from service.strict_json import encode
-from service.submission import Resolver, Submission, SubmitBody, UnknownTask, contradictions
+from service.submission import BatchItemBody, Resolver, Submission, SubmitBody, UnknownTask, contradictions
 from workers.hints import Hint
 
 
@@ -59,9 +65,16 @@ router = APIRouter(lifespan=_accepting, route_class=PlainRoute)
 MAX_BATCH = 10_000
 """Jobs in one batch."""
 
-WAIT = query("wait", "Hold the answer until the job is final, at most so many seconds (0 to 30).", {"type": "number"})
+WAIT = query(
+    "wait",
+    "Hold the answer until the job is final, at most so many seconds.",
+    {"type": "number", "minimum": 0, "maximum": MAX_WAIT},
+)
 KEY = header(
-    "Idempotency-Key", "1 to 255 visible ASCII characters, quoted or not: the same key never makes a second job."
+    "Idempotency-Key",
+    "1 to 255 visible ASCII characters, as a structured string (RFC 9651) or without quotes: the same key never makes a "
+    "second job.",
+    {"type": "string", "pattern": r'^("([!#-\[\]-~]|\\["\\]){1,255}"|[!#-~][!-~]{0,254})$'},
 )
 EXAMPLE = {"task": "email.send", "payload": {"to": "ada@example.org"}, "priority": "high", "tags": ["welcome"]}
 
@@ -94,10 +107,10 @@ class EditBody(Body):
     summary="Submit a job",
     responses=answers(
         JobDocument,
-        *("malformed-json", "unsupported-media-type", "payload-too-large", "unknown-task", "idempotency-key-reused"),
-        "idempotency-in-flight",
+        *("unknown-task", "idempotency-key-reused", "idempotency-in-flight"),
         status=202,
         also=200,
+        headers=("Location", "Idempotency-Replayed"),
     ),
     openapi_extra=operation("jobs:submit", body=SubmitBody, example=EXAMPLE, parameters=[WAIT, KEY]),
 )
@@ -111,7 +124,9 @@ async def submit(request: Request) -> Response:
     resolver = Resolver(services.catalogue, principal, max_crashes=services.settings.max_crashes)
     submission = accepted_or_raise(resolver, await resolver.submission(sent, key=key))
     accepting: Accepting = request.app.state.accepting
-    found = await (accepting.accept if key is None else accepting.accept_keyed)(principal.tenant, submission)
+    queued: QueueLimit = request.app.state.queued
+    accept = accepting.accept if key is None else accepting.accept_keyed
+    found = await queued.submit(request.scope, principal.tenant, submission, accept)
     await failpoints.reach("api.answering")
     headers = {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{found.id}"}
     replayed = isinstance(found, JobRecord)
@@ -151,11 +166,17 @@ async def final_or_now(services: Services, tenant: str, job_id: UUID, wait: floa
     summary="Submit up to 10,000 jobs in one transaction",
     responses=answers(
         BatchDocument,
-        *("malformed-json", "unsupported-media-type", "payload-too-large", "idempotency-key-reused"),
-        "idempotency-in-flight",
+        *("unknown-task", "idempotency-key-reused", "idempotency-in-flight"),
         status=202,
+        headers=("Idempotency-Replayed",),
     ),
-    openapi_extra=operation("jobs:submit", body=BatchBody, example={"jobs": [EXAMPLE]}, parameters=[KEY]),
+    openapi_extra=operation(
+        "jobs:submit",
+        body=BatchBody,
+        items={"jobs": BatchItemBody},
+        example={"jobs": [EXAMPLE]},
+        parameters=[KEY],
+    ),
 )
 async def submit_batch(request: Request) -> Response:
     """All or nothing; the answer has the order of the request."""
@@ -165,13 +186,19 @@ async def submit_batch(request: Request) -> Response:
     body = read(BatchBody, await body_of(request, limit=MAX_BATCH_BODY))
     if isinstance(body, list):
         raise invalid(body)
+    await request.app.state.limits.charge_batch(principal, request.scope, len(body.jobs))
     prepared = Prepared(Resolver(services.catalogue, principal, max_crashes=services.settings.max_crashes), body.jobs)
+    queued: QueueLimit = request.app.state.queued
     if key is None and not prepared.is_keyed:
-        outcome = await accept_plain(services.database, principal.tenant, prepared)
+        async with queued.room(request.scope, principal.tenant, len(body.jobs)):
+            outcome = await accept_plain(services.database, principal.tenant, prepared)
     else:
         content = {} if key is None else content_of_batch(body.jobs)
         batch = Batch(await prepared.all(), key, content)
-        outcome = await accept_keyed(services.database, principal.tenant, batch, services.settings.idempotency_hours)
+        async with queued.room(request.scope, principal.tenant, len(body.jobs), batch) as taking:
+            hours = services.settings.idempotency_hours
+            outcome = await accept_keyed(services.database, principal.tenant, batch, hours)
+            taking.made = len(outcome.accepted)
     made = {one.job.id: one.job for one in prepared.submissions}
     await failpoints.reach("api.batch.publishing")
     services.publisher.offer(
@@ -188,39 +215,32 @@ async def submit_batch(request: Request) -> Response:
     "/v1/jobs/{job_id}",
     operation_id="get_job",
     summary="Read a job",
-    responses=answers(JobDocument) | {304: {"description": "It is still what `If-None-Match` names"}},
-    openapi_extra=operation("jobs:read", parameters=[WAIT, header("If-None-Match", "An `ETag` of this job.")]),
+    responses=answers(JobDocument, headers=("ETag",))
+    | {304: {"description": "It is still what `If-None-Match` names", "headers": headers_named(("ETag",))}},
+    openapi_extra=operation("jobs:read", parameters=[WAIT, IF_NONE_MATCH]),
 )
 async def get_job(request: Request, job_id: JobId) -> Response:
     """The job; with `wait`, once it is final or time is up."""
     services, tenant = services_of(request), principal_of(request).tenant
     refuse_unknown(request, ("wait",))
-    wait = wait_of(request)
+    wait, known = wait_of(request), tags_of(request, "if-none-match")
     record = await (
         final_or_now(services, tenant, job_id, wait) if wait else jobs.get(services.database.link, tenant, job_id)
     )
     if record is None:
         raise not_found(f"job {job_id}")
     answer = job_response(record)
-    if _is_named(request.headers.get("if-none-match"), answer.headers["etag"]):
+    if is_named(known, answer.headers["etag"]):
         return Response(status_code=304, headers={"ETag": answer.headers["etag"]})
     return answer
-
-
-def _is_named(header_value: str | None, tag: str) -> bool:
-    """Weak comparison of RFC 9110, 13.1.2."""
-    if header_value is None:
-        return False
-    named = {one.strip().removeprefix("W/") for one in header_value.split(",")}
-    return "*" in named or tag.removeprefix("W/") in named
 
 
 @router.patch(
     "/v1/jobs/{job_id}",
     operation_id="edit_job",
     summary="Change a job that waits",
-    responses=answers(JobDocument, "malformed-json", "unsupported-media-type", "payload-too-large", "job-not-waiting"),
-    openapi_extra=operation("jobs:submit", body=EditBody, example={"priority": "high"}),
+    responses=answers(JobDocument, "job-not-waiting", "precondition-failed", headers=("ETag",)),
+    openapi_extra=operation("jobs:submit", body=EditBody, example={"priority": "high"}, parameters=[IF_MATCH]),
 )
 async def edit_job(request: Request, job_id: JobId) -> Response:
     """Only the fields given change; `expires_at: null` takes the expiry away."""
@@ -238,7 +258,7 @@ async def edit_job(request: Request, job_id: JobId) -> Response:
     if errors:
         raise invalid(errors)
     new, given = _edit(body)
-    return job_response(await steady(lambda: _edited(services, principal, job_id, new, given)))
+    return job_response(await steady(lambda: _edited(request, job_id, new, given)))
 
 
 async def check_payload(services: Services, task: str, payload: Mapping[str, Any] | None) -> None:
@@ -260,17 +280,27 @@ def _edit(body: EditBody) -> tuple[Edit, list[str]]:
     return Edit(**values, set_expires_at="expires_at" in given), given
 
 
-async def _edited(services: Services, principal: Principal, job_id: UUID, new: Edit, given: Sequence[str]) -> JobRecord:
+async def locked(link: Link, tenant: str, job_id: UUID) -> JobRecord:
+    """The job as it stands, which nobody else changes before the end of this transaction. Raises Problem `not-found`."""
+    await jobs.lock(link, tenant, [job_id])
+    record = await jobs.get(link, tenant, job_id)
+    if record is None:
+        raise not_found(f"job {job_id}")
+    return record
+
+
+async def _edited(request: Request, job_id: UUID, new: Edit, given: Sequence[str]) -> JobRecord:
+    services, tenant, unchanged = services_of(request), principal_of(request).tenant, tags_of(request, "if-match")
     async with services.database.begin() as link:
-        locked = (await jobs.lock(link, principal.tenant, [job_id])).get(job_id)
-        if locked is None:
-            raise not_found(f"job {job_id}")
-        if new.max_attempts is not None and new.max_attempts <= locked["failures"]:
-            raise invalid_field("/max_attempts", f"the job has failed {locked['failures']} times already", "range")
-        queued = await jobs.edit(link, principal.tenant, job_id, new, given) if given else ()
-        record = await jobs.get(link, principal.tenant, job_id)
+        before = await locked(link, tenant, job_id)
+        require_unchanged(before, unchanged)
+        if new.max_attempts is not None and new.max_attempts <= before.failures:
+            raise invalid_field("/max_attempts", f"the job has failed {before.failures} times already", "range")
+        queued = await jobs.edit(link, tenant, job_id, new, given) if given else ()
+        record = await jobs.get(link, tenant, job_id)
         if record is None or (given and not queued):
-            raise not_waiting(job_id, locked["status"])
+            raise not_waiting(job_id, before.status)
+        await audit.record_change(link, request, Action.JOB_EDIT, before, record)
     services.publisher.offer([Hint(one.id, one.pool, one.priority, one.due_in) for one in queued])
     return record
 

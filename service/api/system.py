@@ -15,6 +15,7 @@ from db import migrate
 from db.errors import DatabaseError, SchemaBehind
 from service.api.documents import ReadyDocument, VersionDocument
 from service.guarded_route import GuardedRoute
+from service.headers import page_headers
 from service.openapi import build, operation
 from service.problems import CODES, not_found
 from service.representation import json_response
@@ -28,17 +29,10 @@ CHECK_SECONDS = 2.0
 """How long a readiness check waits for one server; probes give up soon after."""
 
 _ASSETS = FilePath(__file__).parents[1] / "vendor" / "swagger-ui"
-# `unsafe-inline` for styles only: the viewer writes style attributes.
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_PAGE_HEADERS = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
 
 
-@router.api_route(
+@router.get(
     "/healthz",
-    methods=["GET", "HEAD"],
     operation_id="healthz",
     summary="The process is alive",
     openapi_extra=operation(None),
@@ -125,7 +119,7 @@ async def problem_page(code: str) -> Response:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{code}</title>'
         f"<h1>{title}</h1><p><code>{code}</code>, HTTP status {known.status}</p><p>{text}</p></html>\n"
     )
-    return HTMLResponse(page, headers=_PAGE_HEADERS)
+    return HTMLResponse(page, headers=page_headers(3600))
 
 
 @router.get("/docs", include_in_schema=False, openapi_extra=operation(None))
@@ -139,7 +133,7 @@ async def docs(request: Request) -> Response:
         f'<script src="{root}/docs/swagger-ui-bundle.js"></script>'
         f'<script src="{root}/docs/start.js"></script></body></html>\n'
     )
-    return HTMLResponse(page, headers=_PAGE_HEADERS)
+    return HTMLResponse(page, headers=page_headers())
 
 
 # A file of its own, because the policy of the page allows no script inside it.

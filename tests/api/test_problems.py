@@ -1,21 +1,26 @@
 """Every error of the table, and what all answers have in common."""
 
+import itertools
 import logging
+import re
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db.engine import Database
 from db.errors import Locked
 from service import problems
+from service.guarded_route import GuardedRoute
 from service.main import create_app
+from service.openapi import operation
 from service.version import server_version
 from tests.api.conftest import running, settings_for
-from tests.api.problems import problem
+from tests.api.problems import pointers, problem
+from tests.architecture.tree import ROOT
 from tests.fixtures.waiting import eventually
 
 JSON = {"content-type": "application/json"}
@@ -48,11 +53,7 @@ async def test_what_is_no_json_is_malformed(api: httpx.AsyncClient, body: bytes)
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"x"', b"null", b"true"])
 async def test_a_body_that_is_no_object_is_not_valid(api: httpx.AsyncClient, body: bytes) -> None:
-    problem(
-        await post(api, body),
-        "malformed-json" if body == b"null" else "validation-failed",
-        400 if body == b"null" else 422,
-    )
+    problem(await post(api, body), "validation-failed", 422)
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e999999999", "9" * 5000])
@@ -112,9 +113,11 @@ async def test_an_unknown_address_is_not_found(api: httpx.AsyncClient, path: str
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/v1/jobs", "GET, POST"),
-        ("DELETE", "/v1/jobs/0199a0b0-0000-7000-8000-000000000000", "GET, PATCH"),
+        ("PUT", "/v1/jobs", "GET, HEAD, POST"),
+        ("DELETE", "/v1/jobs/0199a0b0-0000-7000-8000-000000000000", "GET, HEAD, PATCH"),
         ("GET", "/v1/queues/high/pause", "POST"),
+        ("GET", "/v1/jobs/batch", "POST"),
+        ("PATCH", "/v1/jobs/cancel", "POST"),
         ("POST", "/healthz", "GET, HEAD"),
     ],
 )
@@ -158,6 +161,20 @@ async def test_a_failure_of_the_server_is_found_in_its_log_and_tells_nothing(
     log = capsys.readouterr().out + caplog.text
     assert "find-me" in log
     assert "a secret" in log
+
+
+async def test_a_parameter_that_the_framework_checks_is_refused_like_any_other(
+    app: FastAPI, api: httpx.AsyncClient
+) -> None:
+    router = APIRouter(route_class=GuardedRoute)
+
+    @router.get("/v1/typed/{n}", openapi_extra=operation("jobs:read"))
+    async def typed(n: int) -> Response:
+        return Response(str(n))
+
+    app.include_router(router)
+    assert (await api.get("/v1/typed/7")).text == "7"
+    assert pointers(await api.get("/v1/typed/x")) == {"n": "int-parsing"}
 
 
 async def test_every_answer_has_a_request_id_and_the_version(api: httpx.AsyncClient) -> None:
@@ -235,3 +252,16 @@ async def test_every_code_has_a_page(api: httpx.AsyncClient) -> None:
         answer = await api.get(f"/problems/{code}")
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
         assert code in answer.text
+
+
+def test_every_code_stands_in_the_documentation_with_its_status() -> None:
+    table = (ROOT / "docs/api.md").read_text().split("\n## Errors\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    told = {
+        (code, int(status.strip()))
+        for codes, statuses in rows
+        for code, status in itertools.zip_longest(
+            re.findall(r"`([a-z-]+)`", codes), statuses.split(","), fillvalue=statuses.split(",")[-1]
+        )
+    }
+    assert told == {(name, code.status) for name, code in problems.CODES.items()}

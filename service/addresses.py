@@ -1,0 +1,30 @@
+"""Which methods an address has: routes that share a path are separate, and each knows only its own."""
+
+import re
+from collections.abc import Iterator
+
+from starlette.requests import Request
+
+Table = list[tuple[re.Pattern[str], frozenset[str]]]
+"""The pattern and the methods of every route; the application has it in its state."""
+
+
+def methods_of(request: Request) -> set[str]:
+    """Every method of the request's address. One that is written out, as `/v1/jobs/batch`, is not also taken for the job
+    `batch`.
+    """
+    found = list(_matching(request))
+    fixed = [methods for pattern, methods in found if not pattern.groups]
+    methods = {method for some in fixed or [methods for _, methods in found] for method in some}
+    return methods | {"HEAD"} if "GET" in methods else methods
+
+
+def is_fixed(request: Request) -> bool:
+    """Whether the request's address is one that a route has written out."""
+    return any(not pattern.groups for pattern, _ in _matching(request))
+
+
+def _matching(request: Request) -> Iterator[tuple[re.Pattern[str], frozenset[str]]]:
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    table: Table = request.app.state.methods
+    return ((pattern, methods) for pattern, methods in table if pattern.match(path))
