@@ -199,11 +199,16 @@ def _address(request_scope: dict[str, Any]) -> str:
 
 def credential(request_scope: dict[str, Any]) -> bytes:
     """What was sent as `Authorization: Bearer …`. Raises Problem `unauthenticated`."""
-    given = [value for name, value in request_scope["headers"] if name == b"authorization"]
-    if not given:
+    given: bytes | None = None
+    for name, value in request_scope["headers"]:
+        if name == b"authorization":
+            if given is not None:
+                raise refused("Authorization must be given once")
+            given = value
+    if given is None:
         raise missing()
-    kind, _, sent = given[0].partition(b" ")
-    found: bytes = sent.strip()
-    if len(given) > 1 or kind.lower() != b"bearer" or not found:
-        raise refused("Authorization must be given once, as `Bearer` and an API key or a JWT")
+    kind, _, sent = given.partition(b" ")
+    found = sent.strip()
+    if not found or kind.lower() != b"bearer":
+        raise refused("Authorization must be `Bearer` and an API key or a JWT")
     return found
