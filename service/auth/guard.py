@@ -64,7 +64,8 @@ class Guard:
         self._limits = limits
         self._clock = clock
         self._known: dict[bytes, _Known] = {}
-        self._looks: dict[bytes, asyncio.Task[_Known]] = {}
+        self._looks: dict[tuple[int, bytes], asyncio.Task[_Known]] = {}
+        self._age = 0
         self._used: set[str] = set()
         self._noting: asyncio.Task[None] | None = None
 
@@ -95,7 +96,7 @@ class Guard:
         sent = credential(request_scope)
         found = self._known.get(sent)
         if found is None or self._clock() >= found.until:
-            is_new = found is None and sent not in self._looks
+            is_new = found is None and (self._age, sent) not in self._looks
             found = await (self._tried(sent, _address(request_scope)) if is_new else self._once(sent))
         principal = found.principal
         if principal.expires_at is not None and time.time() > principal.expires_at + LEEWAY:
@@ -106,6 +107,7 @@ class Guard:
 
     def forget(self) -> None:
         """Makes the next look at each credential fresh, after this process changed a key."""
+        self._age += 1  # what a look under way has read may be no longer true: it is not kept, and nobody joins it
         self._known.clear()
 
     async def note(self) -> None:
@@ -130,15 +132,16 @@ class Guard:
 
     async def _once(self, sent: bytes) -> _Known:
         """One look however many requests wait for it."""
-        look = self._looks.get(sent)
+        named = self._age, sent
+        look = self._looks.get(named)
         if look is None:
-            look = self._looks[sent] = asyncio.create_task(self._look(sent), name="errander.auth.look")
-            look.add_done_callback(lambda _: self._looks.pop(sent, None))
+            look = self._looks[named] = asyncio.create_task(self._look(sent), name="errander.auth.look")
+            look.add_done_callback(lambda _: self._looks.pop(named, None))
         # Shielded: a client that goes away must not take the answer from the others who wait for it.
         return await asyncio.shield(look)
 
     async def _look(self, sent: bytes) -> _Known:
-        began = self._clock()
+        began, age = self._clock(), self._age
         self._known.pop(sent, None)
         text = sent.decode("latin-1")
         if text.startswith(keys.PREFIX):
@@ -150,7 +153,9 @@ class Guard:
             raise refused("this server knows API keys only, and this is none")
         if len(self._known) >= MOST:
             self._known.clear()
-        found = self._known[sent] = _Known(principal, began + seconds)
+        found = _Known(principal, began + seconds)
+        if age == self._age:
+            self._known[sent] = found
         return found
 
     async def _by_key(self, text: str) -> Principal:
