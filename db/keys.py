@@ -10,7 +10,7 @@ from db.engine import Link
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """One API key. `active`: neither revoked nor expired, by the database's clock."""
+    """One API key. `active`: not revoked, expired or retired, by the database's clock. It retires for its successor."""
 
     id: str
     tenant: str
@@ -23,6 +23,7 @@ class KeyRecord:
     created_at: datetime
     created_by: str
     expires_at: datetime | None
+    retires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
     replaces: str | None
@@ -100,7 +101,7 @@ async def revoke(link: Link, tenant: str, key_id: str) -> KeyRecord | None:
 
 
 async def retire(link: Link, tenant: str, key_id: str, *, seconds: float) -> KeyRecord | None:
-    """Lets a tenant's key end in `seconds`, unless it ends before that; None where there is none."""
+    """Lets a tenant's key give way to its successor in `seconds`, unless it does so before; None where there is none."""
     row = await link.row("key_retire", tenant=tenant, id=key_id, seconds=seconds)
     return None if row is None else KeyRecord.of(row)
 

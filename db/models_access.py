@@ -30,6 +30,8 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     created_by: Mapped[str]
     expires_at: Mapped[datetime | None]
+    retires_at: Mapped[datetime | None]
+    """When it gives way to its successor, whatever `expires_at` says."""
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     """Within a minute."""

@@ -3,5 +3,5 @@
 SELECT EXISTS (
     SELECT 1
     FROM errander.api_keys k
-    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+    WHERE k.revoked_at IS NULL AND least(k.expires_at, k.retires_at, 'infinity') > now()
 ) AS found

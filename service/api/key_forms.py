@@ -68,6 +68,7 @@ class KeyDocument(BaseModel):
     created_at: datetime
     created_by: str
     expires_at: datetime | None
+    retires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
     replaces: str | None

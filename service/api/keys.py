@@ -201,8 +201,8 @@ async def _rotated(request: Request, key_id: str, overlap: float) -> tuple[KeyRe
         _refuse_more(principal, list(former.scopes))
         made, text = await issue(link, _guard(request).pepper, _successor(former, principal.name))
         retired = await keys.retire(link, principal.tenant, key_id, seconds=overlap)
-        was = {"expires_at": moment_text(former.expires_at)}
-        became = {"expires_at": retired and moment_text(retired.expires_at), "successor": made.id}
+        was = {"retires_at": moment_text(former.retires_at)}
+        became = {"retires_at": retired and moment_text(retired.retires_at), "successor": made.id}
         await audit.record(link, request, Action.KEY_ROTATE, Kind.KEY, key_id, before=was, after=became)
         await audit.record(link, request, Action.KEY_CREATE, Kind.KEY, made.id, after=granted(made))
     return made, text

@@ -79,6 +79,7 @@ def key_document(record: KeyRecord) -> dict[str, Any]:
         "created_at": moment_text(record.created_at),
         "created_by": record.created_by,
         "expires_at": moment_text(record.expires_at),
+        "retires_at": moment_text(record.retires_at),
         "revoked_at": moment_text(record.revoked_at),
         "last_used_at": moment_text(record.last_used_at),
         "replaces": record.replaces,

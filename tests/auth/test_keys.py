@@ -1,18 +1,22 @@
 """API keys over HTTP: made, used, rotated, revoked."""
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from db.engine import Database
+from db import keys as kept_keys
+from db.engine import Database, Link
+from db.keys import KeyRecord
 from service.auth import keys
 from service.auth.guard import KEY_SECONDS, Guard
 from service.auth.issuing import Wish, issue
 from service.auth.scopes import Scope
 from service.main import create_app
+from service.problems import Problem
 from service.settings import ApiSettings
 from tests.api.conftest import running, settings_for
 from tests.api.problems import problem
@@ -136,6 +140,56 @@ async def test_a_key_and_its_successor_are_both_good_until_the_overlap_ends(
     assert again.status_code == 201
     problem(await api.get("/v1/jobs", headers=bearer(former)), "unauthenticated", 401)
     assert (await api.get("/v1/jobs", headers=bearer(document["key"]))).status_code == 200
+
+
+async def test_a_successor_lives_as_long_as_its_key_was_meant_to(api: httpx.AsyncClient, make_key: MakeKey) -> None:
+    """Also the second one, when the first was lost and the former is about to retire."""
+    admin, endless, daily = (
+        await make_key("admin"),
+        await make_key("jobs:read"),
+        await make_key("jobs:read", expires_in=86_400),
+    )
+    for former, lives in ((endless, None), (daily, 86_400)):
+        path = f"/v1/keys/{former.split('_')[1]}"
+        for _ in range(2):
+            made = (await api.post(f"{path}/rotate", json={"overlap": 60}, headers=bearer(admin))).json()
+            if lives is None:
+                assert made["expires_at"] is None
+            else:
+                span = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
+                assert span == timedelta(seconds=lives)
+        read = (await api.get(path, headers=bearer(admin))).json()
+        assert read["retires_at"] is not None
+        assert (read["expires_at"] is None) == (lives is None)
+
+
+async def test_a_look_that_began_before_a_revocation_is_not_believed_after_it(
+    make_key: MakeKey, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await make_key("jobs:read")
+    guard = Guard(database.link, is_off=False)
+    request: dict[str, Any] = {"headers": [(b"authorization", f"Bearer {key}".encode())]}
+    read, go_on = asyncio.Event(), asyncio.Event()
+    find = kept_keys.find
+
+    async def slowly(link: Link, key_id: str) -> KeyRecord | None:
+        found = await find(link, key_id)
+        read.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(kept_keys, "find", slowly)
+    early = asyncio.create_task(guard.authenticated(dict(request)))
+    await read.wait()
+    await kept_keys.revoke(database.link, "default", key.split("_")[1])
+    guard.forget()
+    late = asyncio.create_task(guard.authenticated(dict(request)))
+    go_on.set()
+    await early  # it asked before
+    with pytest.raises(Problem):
+        await late
+    with pytest.raises(Problem):
+        await guard.authenticated(dict(request))
 
 
 async def test_an_expired_key_is_no_key(api: httpx.AsyncClient, make_key: MakeKey, book: JobBook) -> None:

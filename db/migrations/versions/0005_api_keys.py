@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("created_at", moment, server_default=sa.text("now()"), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("expires_at", moment, nullable=True),
+        sa.Column("retires_at", moment, nullable=True),
         sa.Column("revoked_at", moment, nullable=True),
         sa.Column("last_used_at", moment, nullable=True),
         sa.Column("replaces", sa.Text(), nullable=True),

@@ -30,6 +30,7 @@ class ApiKey(Read):
     created_at: datetime | None = None
     created_by: str = ""
     expires_at: datetime | None = None
+    retires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
     replaces: str | None = None
