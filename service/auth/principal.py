@@ -39,10 +39,6 @@ class Principal:
         """Whether less is allowed than the scopes say."""
         return self.tasks is not None or self.max_priority is not None
 
-    def may(self, scope: Scope) -> bool:
-        """Whether the credential has `scope`."""
-        return scope in self.scopes
-
     def may_use(self, task: str) -> bool:
         """Whether jobs of `task` may be submitted and changed."""
         return self.tasks is None or any(_fits(task, allowed) for allowed in self.tasks)
