@@ -186,18 +186,16 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, self.listen, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        current = asyncio.current_task()
-        if current is not None:
-            self._tasks.add(current)
-        try:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve_until_gone(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # here and not in the task, which may be cancelled before it begins
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve_until_gone(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):  # either side went away
             await self._serve(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # either side went away, or it is all over
-        finally:
-            if current is not None:
-                self._tasks.discard(current)
-            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self.up.open.wait()  # whoever connects to a silent link is taken, and hears nothing
@@ -211,11 +209,12 @@ class Proxy:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Before anything is waited for: a proxy that ends now cancels this a second time.
             self._pairs.discard(pair)
+            pair.abort(reset=any(_is_cut(way) for way in ways))
             for way in ways:
                 way.cancel()
-            ended = await asyncio.gather(*ways, return_exceptions=True)
-            pair.abort(reset=any(isinstance(one, _Cut) for one in ended))
+            await asyncio.gather(*ways, return_exceptions=True)
 
     async def _pump(self, pair: _Pair, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: Way) -> None:
         before = b""
@@ -243,6 +242,10 @@ class Proxy:
             pair.doomed = True
             return b""
         return (before + piece)[-len(self._words) :]
+
+
+def _is_cut(way: asyncio.Task[None]) -> bool:
+    return way.done() and not way.cancelled() and isinstance(way.exception(), _Cut)
 
 
 def _address(url: str) -> tuple[str, int]:

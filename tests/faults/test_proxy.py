@@ -27,6 +27,11 @@ class Echo:
     def url(self) -> str:
         return f"echo://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
+    @property
+    def connections(self) -> int:
+        """How many are connected to it."""
+        return len(self._writers)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
@@ -35,6 +40,7 @@ class Echo:
         except ConnectionResetError:
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
 
     async def stop(self) -> None:
@@ -206,3 +212,15 @@ async def test_the_words_are_seen_where_they_arrive_in_pieces(proxy: Proxy) -> N
             pass
         await client.ask(b"are you there?")
     assert proxy.cuts == 1
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_at_its_end_nothing_stays_connected_to_the_server(echo: Echo, turns: int) -> None:
+    """Also when it ends while a connection is just being taken down."""
+    async with Proxy.of(echo.url) as proxy:
+        client = await Client.to(proxy)
+        await client.ask(b"hello")
+        client.close()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    await eventually(lambda: echo.connections == 0)
