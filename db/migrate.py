@@ -1,63 +1,32 @@
 """Bringing the schema up to this version, with alembic, from code.
 
-Owns `upgrade` and the question whether it is needed. Two processes may call it at once: an advisory lock of the
-transaction lets one migrate and the other find it done.
+Two processes may do it at once: an advisory lock of the transaction lets one migrate and the other find it done. Whether
+it is needed is asked in `db.revisions`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db.engine import CONNECT_TIMEOUT, Link
+from db.engine import CONNECT_TIMEOUT
 from db.errors import translated
+from db.revisions import FOLDER
 from db.roles import ROLE_SETTINGS
 from db.statements import SCHEMA_NAME
 from db.urls import postgres_dsn
 
-_FOLDER = Path(__file__).parent / "migrations"
 # Any number that no other application takes by chance: "errander" in hexadecimal ASCII, cut to 63 bits.
 _LOCK = 0x657272616E646572 >> 1
 
 
-def head() -> str:
-    """The revision this code needs."""
-    revision = ScriptDirectory(str(_FOLDER)).get_current_head()
-    if revision is None:
-        raise RuntimeError(f"no migrations in {_FOLDER}")
-    return revision
-
-
-async def revision(link: Link) -> str | None:
-    """The revision the database has, or None where it has none."""
-    with translated():
-        try:
-            found: str | None = await link.executor.fetchval(
-                f'SELECT version_num FROM "{link.schema}".alembic_version'  # noqa: S608 - a schema name of the settings, checked
-            )
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-            return None
-    return found
-
-
-async def is_current(link: Link) -> bool:
-    """Whether the database has this version's schema or a newer one that this code does not know."""
-    found = await revision(link)
-    if found is None:
-        return False
-    known = {script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions()}
-    return found == head() or found not in known
-
-
 async def upgrade(url: str, schema: str = "errander") -> None:
-    """Creates the schema if it is missing, migrates it to `head()`, and sets the limits of the role.
+    """Creates the schema if it is missing, migrates it to the last revision, and sets the limits of the role.
 
     Raises the errors of `db.errors`.
     """
@@ -94,7 +63,7 @@ def _role_setting(name: str, value: str) -> str:
 
 def _run(connection: Connection, schema: str) -> None:
     config = Config()
-    config.set_main_option("script_location", str(_FOLDER))
+    config.set_main_option("script_location", str(FOLDER))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema

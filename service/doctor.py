@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from db import diagnosis, migrate, tasks
+from db import diagnosis, revisions, tasks
 from db.diagnosis import Server
 from db.engine import Database
 from db.errors import DatabaseError
@@ -87,13 +87,13 @@ async def _database(database: Database, settings: DoctorSettings) -> AsyncIterat
     yield clock_finding("postgres clock", server.offset)
     for finding in role_findings(server):
         yield finding
-    current = await migrate.is_current(database.link)
+    current = await revisions.is_current(database.link)
     if not current:
-        found = await migrate.revision(database.link)
-        text = f"is at {found or 'nothing'}, this version needs {migrate.head()}"
+        found = await revisions.current(database.link)
+        text = f"is at {found or 'nothing'}, this version needs {revisions.head()}"
         yield Finding(Grade.FAIL, "schema", text, "run `errander migrate`")
         return
-    yield Finding(Grade.OK, "schema", f"{settings.db_schema} is at {await migrate.revision(database.link)}")
+    yield Finding(Grade.OK, "schema", f"{settings.db_schema} is at {await revisions.current(database.link)}")
     async for finding in _fleet(database, settings.lease_seconds):
         yield finding
 

@@ -4,7 +4,6 @@ import asyncio
 
 import structlog
 
-from db import migrate
 from db.engine import Database
 from db.errors import DatabaseError
 from service.settings import CatalogueSettings
@@ -19,7 +18,9 @@ _PAUSE = 1.0
 async def bring_up(settings: CatalogueSettings) -> None:
     """Migrates, then announces the built-in tasks. Raises the errors of `db.errors`."""
     url = settings.database_url.get_secret_value()
-    await migrate.upgrade(url, settings.db_schema)
+    from db.migrate import upgrade  # noqa: PLC0415 - only who migrates pays for alembic
+
+    await upgrade(url, settings.db_schema)
     async with await Database.open(url, schema=settings.db_schema, size=1) as database:
         await announce_builtin(database.link, settings.builtin_tasks)
 

@@ -5,6 +5,7 @@ import signal
 import uvicorn
 
 from service.settings import ApiSettings
+from workers import garbage
 
 APPLICATION = "service.main:create_app"
 PROTOCOL = "service.http_protocol:Protocol"
@@ -23,6 +24,8 @@ def serve(settings: ApiSettings, *, host: str, port: int, processes: int) -> Non
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    if processes == 1:
+        garbage.pause()  # the application is loaded in this process, and settles it
     uvicorn.run(
         APPLICATION,
         factory=True,

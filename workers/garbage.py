@@ -11,6 +11,11 @@ _MIDDLE = 20
 _OLD = 50
 
 
+def pause() -> None:
+    """Call it before a process loads what it keeps: none of it is garbage, and looking is a seventh of a start."""
+    gc.disable()
+
+
 def settle() -> None:
     """Call it once, when a process has loaded what it keeps: that is never looked at again, and the rest less often.
 
@@ -18,4 +23,5 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)

@@ -20,7 +20,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from db import failpoints, migrate
+from db import failpoints, revisions
 from db.attempts import Claimed
 from db.engine import Database
 from db.errors import DatabaseError
@@ -104,8 +104,10 @@ class WorkerProcess:
         while self._why is None:
             try:
                 if self.settings.migrate == "auto":
-                    await migrate.upgrade(self.settings.database_url.get_secret_value(), self.settings.db_schema)
-                if await migrate.is_current(database.link):
+                    from db.migrate import upgrade  # noqa: PLC0415 - only who migrates pays for alembic
+
+                    await upgrade(self.settings.database_url.get_secret_value(), self.settings.db_schema)
+                if await revisions.is_current(database.link):
                     await catalogue.announce(database.link, self.registry)
                     return True
                 state = "the schema is behind: run `errander migrate`"

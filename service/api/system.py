@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from db import migrate
+from db import revisions
 from db.errors import DatabaseError, SchemaBehind
 from service.api.documents import ReadyDocument, VersionDocument
 from service.guarded_route import GuardedRoute
@@ -70,7 +70,7 @@ async def _check_postgres(request: Request) -> tuple[str, str]:
     """What PostgreSQL and its schema are: `ok`, `unavailable`, `behind`, or `unknown` where it cannot be asked."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            current = await migrate.is_current(services_of(request).database.link)
+            current = await revisions.is_current(services_of(request).database.link)
     except SchemaBehind:
         return "ok", "behind"
     except (DatabaseError, TimeoutError):

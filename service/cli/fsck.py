@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _check(settings: "FsckSettings", *, full: bool, repair: bool) -> "Report | None":
-    from db import migrate  # noqa: PLC0415
+    from db import revisions  # noqa: PLC0415
     from db.consistency import Limits  # noqa: PLC0415
     from db.engine import Database  # noqa: PLC0415
     from service.consistency import Check  # noqa: PLC0415
@@ -69,9 +69,11 @@ async def _check(settings: "FsckSettings", *, full: bool, repair: bool) -> "Repo
 
     url = settings.database_url.get_secret_value()
     async with await Database.open(url, schema=settings.db_schema, size=2) as database:
-        if not await migrate.is_current(database.link):
-            found = await migrate.revision(database.link)
-            text = f"the schema is at {found or 'nothing'}, this version needs {migrate.head()}: run `errander migrate`"
+        if not await revisions.is_current(database.link):
+            found = await revisions.current(database.link)
+            text = (
+                f"the schema is at {found or 'nothing'}, this version needs {revisions.head()}: run `errander migrate`"
+            )
             refuse("fsck", [text])
             return None
         progress = _Progress()

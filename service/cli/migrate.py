@@ -52,14 +52,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _check(settings: "CatalogueSettings") -> int:
-    from db import migrate  # noqa: PLC0415
+    from db import revisions  # noqa: PLC0415
     from db.engine import Database  # noqa: PLC0415
 
     url = settings.database_url.get_secret_value()
     async with await Database.open(url, schema=settings.db_schema, size=1) as database:
-        if await migrate.is_current(database.link):
+        if await revisions.is_current(database.link):
             print("the schema is up to date")
             return 0
-        found = await migrate.revision(database.link)
-        print(f"the schema is at {found or 'nothing'}, this version needs {migrate.head()}: run `errander migrate`")
+        found = await revisions.current(database.link)
+        print(f"the schema is at {found or 'nothing'}, this version needs {revisions.head()}: run `errander migrate`")
         return 1

@@ -43,7 +43,10 @@ def main(args: argparse.Namespace) -> int:
     if args.processes > 1:
         return _supervise(args.processes, environment, burst=args.burst)
     os.environ.update(environment)
-    from pydantic import ValidationError  # noqa: PLC0415 - `errander --help` must not pay for it
+    from workers import garbage  # noqa: PLC0415 - `errander --help` must not pay for it
+
+    garbage.pause()
+    from pydantic import ValidationError  # noqa: PLC0415
 
     from workers import command  # noqa: PLC0415
     from workers.settings import WorkerSettings, refusals  # noqa: PLC0415

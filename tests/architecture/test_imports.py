@@ -73,7 +73,6 @@ read, opened = set(), []
 plain = os._Environ.__getitem__
 
 def noted(self, name):
-    value_or_missing = name
     if str(name).startswith(("ERRANDER_", "DATABASE_URL", "REDIS_URL")):
         read.add(f"{name} by {sys._getframe(1).f_code.co_filename}")
     return plain(self, name)
@@ -101,6 +100,9 @@ def test_importing_reads_no_environment_and_opens_no_socket() -> None:
     assert json.loads(done.stdout) == [[], []]
 
 
-def test_importing_workers_imports_no_arq() -> None:
-    code = "import sys, workers; sys.exit('arq' in sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("workers", "arq"), ("workers.command", "alembic"), ("service.main", "alembic")]
+)
+def test_an_import_leaves_out_what_only_some_need(module: str, heavy: str) -> None:
+    code = f"import sys, {module}; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -11,10 +11,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import migrate
+from db import migrate, revisions
 from db.engine import Database
 from db.models import Base
 from db.roles import ROLE_SETTINGS
@@ -117,13 +118,19 @@ async def test_migrating_again_is_harmless(empty_database_url: str) -> None:
         )
         await migrate.upgrade(empty_database_url)
         assert await database.link.executor.fetchval("SELECT reason FROM errander.task_pauses") == "as it was"
-        assert await migrate.is_current(database.link)
+        assert await revisions.is_current(database.link)
+
+
+def test_the_revisions_are_those_that_alembic_finds() -> None:
+    scripts = ScriptDirectory(str(revisions.FOLDER))
+    assert revisions.head() == scripts.get_current_head()
+    assert revisions.known() == sorted(script.revision for script in scripts.walk_revisions())
 
 
 async def test_two_may_migrate_at_once(empty_database_url: str) -> None:
     await asyncio.gather(*(migrate.upgrade(empty_database_url) for _ in range(3)))
     async with await Database.open(empty_database_url) as database:
-        assert await migrate.revision(database.link) == migrate.head()
+        assert await revisions.current(database.link) == revisions.head()
 
 
 async def test_two_schemas_live_in_one_database(empty_database_url: str) -> None:
@@ -139,11 +146,11 @@ async def test_two_schemas_live_in_one_database(empty_database_url: str) -> None
 
 async def test_a_database_without_the_schema_and_one_that_is_newer_are_told_apart(empty_database_url: str) -> None:
     async with await Database.open(empty_database_url) as database:
-        assert not await migrate.is_current(database.link)
+        assert not await revisions.is_current(database.link)
         await migrate.upgrade(empty_database_url)
-        assert await migrate.is_current(database.link)
+        assert await revisions.is_current(database.link)
         await database.link.executor.execute("UPDATE errander.alembic_version SET version_num = '9999'")
-        assert await migrate.is_current(database.link), "a newer release migrated; the one before goes on"
+        assert await revisions.is_current(database.link), "a newer release migrated; the one before goes on"
 
 
 @pytest.mark.parametrize("name", ['bad"name', "Upper", "", "1st", "a" * 64])
@@ -170,7 +177,7 @@ async def test_it_can_be_taken_back(empty_database_url: str) -> None:
 
     def down(connection: Connection) -> None:
         config = Config()
-        config.set_main_option("script_location", str(migrate._FOLDER))
+        config.set_main_option("script_location", str(revisions.FOLDER))
         config.set_main_option("path_separator", "os")
         config.attributes.update(connection=connection, schema="errander")
         command.downgrade(config, "base")

@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import migrate, rollups, stats
+from db import migrate, revisions, rollups, stats
 from db.engine import Database
 from db.lifecycle import JobStatus
 from tests.db.scene import Scene
@@ -27,7 +27,7 @@ async def migrated(url: str, schema: str, revision: str, *, back: bool = False) 
 
     def run(connection: Connection) -> None:
         config = Config()
-        config.set_main_option("script_location", str(migrate._FOLDER))
+        config.set_main_option("script_location", str(revisions.FOLDER))
         config.set_main_option("path_separator", "os")
         config.attributes.update(connection=connection, schema=schema)
         (command.downgrade if back else command.upgrade)(config, revision)

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
-from db import migrate
+from db import migrate, revisions
 from db.engine import Database
 from db.errors import Unavailable
 from service.doctor import Grade, findings
@@ -60,7 +60,7 @@ def stores(database_url: str, redis_url: str, tmp_path: Path) -> Stores:
 async def reaches_postgres(url: str) -> bool:
     """Whether the hot door and the engine's both open; raises what the first raises."""
     async with await Database.open(url, size=1) as database:
-        assert await migrate.is_current(database.link)
+        assert await revisions.is_current(database.link)
         async with database.engine.connect() as connection:
             assert (await connection.execute(text("SELECT 1"))).scalar() == 1
     return True
