@@ -67,7 +67,7 @@ fuzz: $(FUZZ_STAMP) ## schemathesis over the whole API for five minutes (ARGS="-
 	@exec $(ISOLATED) $(BIN)/python -m tests.fuzz $(ARGS)
 
 openapi: $(STAMP) ## write docs/openapi.json anew, which the tests compare with the API
-	@$(BIN)/python -m service.openapi_file > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+	@$(BIN)/python -m service.openapi.file > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
 $(AUDIT_STAMP): $(AUDIT_LOCK) $(STAMP)
 	@echo "errander: installing pip-audit into $(@D) ..." >&2

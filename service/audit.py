@@ -18,8 +18,8 @@ from db.engine import Link
 from db.pauses import Turned
 from db.records import JobRecord
 from service.auth.principal import DEFAULT_TENANT, principal_of
+from service.http.strict_json import encode
 from service.representation import job_document
-from service.strict_json import encode
 
 _OF_A_JOB: Final = (
     *("status", "priority", "pool", "run_at", "payload", "max_attempts", "timeout", "backoff", "expires_at", "tags"),

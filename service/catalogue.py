@@ -19,8 +19,8 @@ import structlog
 from db import tasks
 from db.engine import Link
 from db.tasks import Known, Schemas
-from service.problems import FieldError
-from service.strict_json import escaped
+from service.http.problems import FieldError
+from service.http.strict_json import escaped
 
 _log = structlog.get_logger("errander.catalogue")
 

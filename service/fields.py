@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from errander import BackoffInvalid, parse_backoff
-from service.problems import FieldError
-from service.requests import is_key, moment
-from service.strict_json import encode, escaped
+from service.http.problems import FieldError
+from service.http.requests import is_key, moment
+from service.http.strict_json import encode, escaped
 from service.version import server_version
 
 YEAR = 365 * 86_400.0

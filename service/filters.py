@@ -9,10 +9,10 @@ from starlette.requests import Request
 
 from db.filters import JobFilter
 from db.lifecycle import JobStatus, Priority
-from service.problems import FieldError, invalid, invalid_field
+from service.http.problems import FieldError, invalid, invalid_field
+from service.http.requests import id_of, moment, unknown_parameter
+from service.http.strict_json import encode, escaped
 from service.representation import HEAVY
-from service.requests import id_of, moment, unknown_parameter
-from service.strict_json import encode, escaped
 
 REPEATABLE = ("status", "tag", "id")
 MAX_IDS = 200

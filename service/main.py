@@ -12,7 +12,6 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import Route, compile_path
 
 from db.engine import Database
-from service import handlers
 from service.api import (
     audit,
     auth,
@@ -34,12 +33,13 @@ from service.auth.jwks import KeySet, fetch_from
 from service.auth.tokens import Tokens
 from service.catalogue import Catalogue
 from service.companion import companion_worker
-from service.compression import Compression
 from service.fresh import Fresh
-from service.guarded_route import refuse_undeclared
+from service.http import handlers
+from service.http.compression import Compression
+from service.http.guarded_route import refuse_undeclared
+from service.http.middleware import Frame
 from service.limits.queued import QueueLimit
 from service.limits.rate_limits import RateLimits
-from service.middleware import Frame
 from service.migrating import bring_up_when_possible
 from service.services import Services
 from service.settings import ApiSettings, load, pepper_of

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from db.jobs import Accepted, NewJob
 from db.lifecycle import JobStatus
 from db.records import JobRecord
-from service.strict_json import encode
+from service.http.strict_json import encode
 
 JSON = "application/json"
 HEAVY = ("payload", "result", "errors")

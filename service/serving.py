@@ -8,7 +8,7 @@ from service.settings import ApiSettings
 from workers import garbage
 
 APPLICATION = "service.main:create_app"
-PROTOCOL = "service.http_protocol:Protocol"
+PROTOCOL = "service.http.protocol:Protocol"
 """Of every connection: uvicorn's, with limits, and answers in our form."""
 
 GRACE_SECONDS = 20

@@ -15,7 +15,7 @@ from db.errors import DatabaseError, SettingsError
 from db.settings import DatabaseSettings
 from db.urls import postgres_dsn
 from service.auth.existing import has_key
-from service.cross_origin import origins_of
+from service.http.cross_origin import origins_of
 
 NO_CREDENTIALS = (
     "ERRANDER_AUTH is 'required', and nobody could be let in: there is no API key, and neither ERRANDER_JWT_SECRET nor "

@@ -14,12 +14,12 @@ from db.audit import Action, Kind, Wanted
 from db.reading import Reader, TooSlow
 from service.api.documents import AuditPage
 from service.auth.principal import principal_of
-from service.cursors import cursor_place, cursor_text, list_hash
-from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation, query
-from service.problems import FieldError, invalid, invalid_field
+from service.http.cursors import cursor_place, cursor_text, list_hash
+from service.http.guarded_route import GuardedRoute
+from service.http.problems import FieldError, invalid, invalid_field
+from service.http.requests import moment, refuse_unknown, whole_number
+from service.openapi.operations import answers, operation, query
 from service.representation import json_response, moment_text
-from service.requests import moment, refuse_unknown, whole_number
 from service.services import services_of
 
 router = APIRouter(route_class=GuardedRoute)

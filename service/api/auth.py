@@ -13,11 +13,11 @@ from service.auth.guard import Guard, credential
 from service.auth.keys import PREFIX
 from service.auth.scopes import expanded
 from service.fields import Body, read
-from service.guarded_route import GuardedRoute
-from service.openapi import CREDENTIAL, answers, operation
-from service.problems import Problem, invalid, invalid_field
+from service.http.guarded_route import GuardedRoute
+from service.http.problems import Problem, invalid, invalid_field
+from service.http.requests import action_body_of, refuse_unknown
+from service.openapi.operations import CREDENTIAL, answers, operation
 from service.representation import json_response
-from service.requests import action_body_of, refuse_unknown
 from service.services import services_of
 
 router = APIRouter(route_class=GuardedRoute)

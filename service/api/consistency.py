@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.consistency import Limits
-from service.consistency import Check, Report, document
-from service.consistency_hints import HintLimits
-from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation
+from service.checks.consistency import Check, Report, document
+from service.checks.consistency_hints import HintLimits
+from service.http.guarded_route import GuardedRoute
+from service.http.requests import refuse_unknown
+from service.openapi.operations import answers, operation
 from service.representation import json_response
-from service.requests import refuse_unknown
 from service.services import Services, services_of
 
 router = APIRouter(route_class=GuardedRoute)

@@ -11,11 +11,11 @@ from service.api.documents import JobItemDocument
 from service.api.job_lists import FILTERS
 from service.auth.principal import principal_of
 from service.filters import filter_of, given_in_query
-from service.guarded_route import GuardedRoute
+from service.http.guarded_route import GuardedRoute
+from service.http.requests import JobId, refuse_unknown
 from service.live.hub import Live
 from service.live.stream import EventStream
-from service.openapi import answers, header, operation
-from service.requests import JobId, refuse_unknown
+from service.openapi.operations import answers, header, operation
 from service.services import Services
 
 

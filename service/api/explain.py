@@ -17,11 +17,11 @@ from service.api.documents import Status
 from service.api.queues import name_of
 from service.auth.principal import principal_of
 from service.explain import Facts, explanation
-from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation
-from service.problems import not_found
+from service.http.guarded_route import GuardedRoute
+from service.http.problems import not_found
+from service.http.requests import JobId, refuse_unknown
+from service.openapi.operations import answers, operation
 from service.representation import json_response
-from service.requests import JobId, refuse_unknown
 from service.services import Services, services_of
 
 router = APIRouter(route_class=GuardedRoute)

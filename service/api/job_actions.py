@@ -22,14 +22,14 @@ from service.api.documents import History, JobDocument
 from service.api.jobs import check_payload, locked, not_waiting
 from service.auth.principal import principal_of
 from service.fields import Body, ReasonBody, read
-from service.guarded_route import GuardedRoute
-from service.openapi import IF_MATCH, answers, operation
-from service.preconditions import require_unchanged, tags_of
-from service.problems import Problem, invalid, not_found
+from service.http.guarded_route import GuardedRoute
+from service.http.preconditions import require_unchanged, tags_of
+from service.http.problems import Problem, invalid, not_found
+from service.http.requests import JobId, action_body_of, refuse_unknown
+from service.http.strict_json import encode
+from service.openapi.operations import IF_MATCH, answers, operation
 from service.representation import job_response, json_response, moment_text
-from service.requests import JobId, action_body_of, refuse_unknown
 from service.services import Services, services_of
-from service.strict_json import encode
 from workers.hints import Hint
 
 router = APIRouter(route_class=GuardedRoute)

@@ -21,18 +21,19 @@ from db.lifecycle import JobStatus
 from db.lists import Position
 from db.reading import Reader
 from db.steady import steady
-from service import audit, fields, filter_parameters
+from service import audit, fields
 from service.api.documents import ChangedDocument, JobPage
 from service.api.job_actions import publish_queued
 from service.auth.principal import Principal, principal_of
-from service.cursors import cursor_place, cursor_text, list_hash
 from service.fields import Body, read
 from service.filters import filter_of, given_in_body, given_in_query, include_of
-from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation, query
-from service.problems import invalid, invalid_field
+from service.http.cursors import cursor_place, cursor_text, list_hash
+from service.http.guarded_route import GuardedRoute
+from service.http.problems import invalid, invalid_field
+from service.http.requests import body_of, id_of, moment, refuse_unknown, whole_number
+from service.openapi import filter_parameters
+from service.openapi.operations import answers, operation, query
 from service.representation import HEAVY, item_document, json_response, moment_text
-from service.requests import body_of, id_of, moment, refuse_unknown, whole_number
 from service.services import services_of
 
 router = APIRouter(route_class=GuardedRoute)

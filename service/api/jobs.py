@@ -19,20 +19,13 @@ from db.lifecycle import JobStatus
 from db.records import JobRecord
 from db.steady import steady
 from service import audit, fields
-from service.accepting import Accepting
 from service.api.documents import BatchDocument, JobDocument
 from service.auth.principal import principal_of
-from service.batches import Batch, accept_keyed, accept_plain, content_of_batch
 from service.fields import Body, read
-from service.limits.queued import QueueLimit
-from service.openapi import IF_MATCH, IF_NONE_MATCH, answers, header, operation, query
-from service.openapi_parts import headers_named
-from service.plain_route import PlainRoute, refuse_dependencies
-from service.preconditions import is_named, require_unchanged, tags_of
-from service.preparing import Prepared
-from service.problems import FieldError, Problem, invalid, invalid_field, not_found
-from service.representation import JSON, accepted_body, job_body, job_response, json_response
-from service.requests import (
+from service.http.plain_route import PlainRoute, refuse_dependencies
+from service.http.preconditions import is_named, require_unchanged, tags_of
+from service.http.problems import FieldError, Problem, invalid, invalid_field, not_found
+from service.http.requests import (
     MAX_BATCH_BODY,
     MAX_WAIT,
     JobId,
@@ -41,9 +34,16 @@ from service.requests import (
     refuse_unknown,
     wait_of,
 )
+from service.http.strict_json import encode
+from service.limits.queued import QueueLimit
+from service.openapi.operations import IF_MATCH, IF_NONE_MATCH, answers, header, operation, query
+from service.openapi.parts import headers_named
+from service.representation import JSON, accepted_body, job_body, job_response, json_response
 from service.services import Services, services_of
-from service.strict_json import encode
-from service.submission import BatchItemBody, Resolver, Submission, SubmitBody, UnknownTask, contradictions
+from service.submit.accepting import Accepting
+from service.submit.batches import Batch, accept_keyed, accept_plain, content_of_batch
+from service.submit.preparing import Prepared
+from service.submit.submission import BatchItemBody, Resolver, Submission, SubmitBody, UnknownTask, contradictions
 from workers.hints import Hint
 
 

@@ -17,15 +17,15 @@ from service.auth.guard import Guard
 from service.auth.issuing import Wish, granted, issue, key_document
 from service.auth.principal import Principal, principal_of
 from service.auth.scopes import Scope, known
-from service.cursors import cursor_place, cursor_text, list_hash
 from service.fields import read
-from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation, query
-from service.problems import Problem, invalid, invalid_field, not_found
+from service.http.cursors import cursor_place, cursor_text, list_hash
+from service.http.guarded_route import GuardedRoute
+from service.http.problems import Problem, invalid, invalid_field, not_found
+from service.http.requests import action_body_of, body_of, refuse_unknown, whole_number
+from service.openapi.operations import answers, operation, query
 from service.representation import json_response, moment_text
-from service.requests import action_body_of, body_of, refuse_unknown, whole_number
 from service.services import services_of
-from service.submission import contradictions
+from service.submit.submission import contradictions
 
 router = APIRouter(route_class=GuardedRoute)
 

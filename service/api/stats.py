@@ -11,10 +11,10 @@ from db import stats, workers
 from service.api.documents import StatsDocument
 from service.api.queues import Seen, documents, look
 from service.catalogue import Entry
-from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation
+from service.http.guarded_route import GuardedRoute
+from service.http.requests import refuse_unknown
+from service.openapi.operations import answers, operation
 from service.representation import json_response, moment_text
-from service.requests import refuse_unknown
 from service.services import services_of
 
 router = APIRouter(route_class=GuardedRoute)

@@ -14,12 +14,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from db import revisions
 from db.errors import DatabaseError, SchemaBehind
 from service.api.documents import ReadyDocument, VersionDocument
-from service.guarded_route import GuardedRoute
-from service.headers import page_headers
-from service.openapi import build, operation
-from service.problems import CODES, not_found
+from service.http.guarded_route import GuardedRoute
+from service.http.headers import page_headers
+from service.http.problems import CODES, not_found
+from service.http.requests import refuse_unknown
+from service.openapi.document import build
+from service.openapi.operations import operation
 from service.representation import json_response
-from service.requests import refuse_unknown
 from service.services import services_of
 from service.version import API_VERSION, server_version
 

@@ -17,11 +17,11 @@ from service import audit
 from service.api.documents import TaskDocument, Tasks
 from service.catalogue import Entry
 from service.fields import ReasonBody, read
-from service.guarded_route import GuardedRoute
-from service.openapi import answers, operation
-from service.problems import invalid, not_found
+from service.http.guarded_route import GuardedRoute
+from service.http.problems import invalid, not_found
+from service.http.requests import action_body_of, refuse_unknown
+from service.openapi.operations import answers, operation
 from service.representation import json_response, moment_text
-from service.requests import action_body_of, refuse_unknown
 from service.services import Services, services_of
 
 router = APIRouter(route_class=GuardedRoute)

@@ -4,6 +4,6 @@
     Principal    who asks: a name, a tenant, scopes, and what an API key is narrowed to
     keys         API keys        tokens, jwks    JWTs        exchange    a key for a short JWT
 
-A route says its scope where it is declared (`service.openapi.operation`), and one that says nothing stops the application
+A route says its scope where it is declared (`service.openapi.document.operation`), and one that says nothing stops the application
 from starting: there is no way to forget it. The tenant comes from the credential and from nowhere else.
 """

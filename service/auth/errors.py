@@ -1,6 +1,6 @@
 """What is wrong with a credential."""
 
-from service.problems import Problem
+from service.http.problems import Problem
 
 REALM = 'Bearer realm="errander"'
 

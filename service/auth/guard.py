@@ -23,8 +23,8 @@ from service.auth.errors import lacks, missing, refused
 from service.auth.principal import ANYONE, Principal, set_principal
 from service.auth.scopes import Scope, known
 from service.auth.tokens import LEEWAY, Tokens
+from service.http.problems import Problem
 from service.limits.rate_limits import RateLimits
-from service.problems import Problem
 
 _log = structlog.get_logger("errander.auth")
 

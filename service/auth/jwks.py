@@ -15,7 +15,7 @@ import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from service.problems import unavailable
+from service.http.problems import unavailable
 
 _log = structlog.get_logger("errander.auth")
 

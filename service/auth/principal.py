@@ -7,7 +7,7 @@ from starlette.requests import HTTPConnection
 
 from db.lifecycle import Priority
 from service.auth.scopes import EVERYTHING, Scope
-from service.problems import Problem
+from service.http.problems import Problem
 
 DEFAULT_TENANT: Final = "default"
 """Whose everything is where credentials name no tenant."""

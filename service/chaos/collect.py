@@ -16,9 +16,9 @@ from service.chaos.evidence import Event, Evidence, Fired, JobId, JobRow
 from service.chaos.fleet import HINT_HORIZON_SECONDS, HINT_WINDOW, LEASE_SECONDS
 from service.chaos.servers import Postgres, Valkey
 from service.chaos.workload import MARK, POOLS, PRIORITIES
-from service.consistency import RULES as ALL_RULES
-from service.consistency import Check
-from service.consistency_hints import HintLimits
+from service.checks.consistency import RULES as ALL_RULES
+from service.checks.consistency import Check
+from service.checks.consistency_hints import HintLimits
 from workers.hints import queue_name
 
 _LIMITS = Limits(lease=LEASE_SECONDS)

@@ -33,7 +33,7 @@ def main(_args: argparse.Namespace) -> int:
     logs.set_up(None, "error")
 
     async def tell() -> bool:
-        from service.doctor import Grade, findings  # noqa: PLC0415
+        from service.checks.doctor import Grade, findings  # noqa: PLC0415
 
         healthy = True
         async for finding in findings(settings):

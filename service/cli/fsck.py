@@ -11,7 +11,7 @@ from service.cli.refusing import REFUSED, refuse
 from service.cli.shadowing import shadowed
 
 if TYPE_CHECKING:
-    from service.consistency import FsckSettings, Report
+    from service.checks.consistency import FsckSettings, Report
 
 _PROGRESS_SECONDS = 0.5
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     if wrong:
         return refuse("fsck", wrong)
     from db.errors import DatabaseError  # noqa: PLC0415 - `errander --help` must not pay for it
-    from service.consistency import FsckSettings  # noqa: PLC0415
+    from service.checks.consistency import FsckSettings  # noqa: PLC0415
     from service.settings import SettingsRefusedError, read  # noqa: PLC0415
     from workers import logs  # noqa: PLC0415
 
@@ -64,8 +64,8 @@ async def _check(settings: "FsckSettings", *, full: bool, repair: bool) -> "Repo
     from db import revisions  # noqa: PLC0415
     from db.consistency import Limits  # noqa: PLC0415
     from db.engine import Database  # noqa: PLC0415
-    from service.consistency import Check  # noqa: PLC0415
-    from service.consistency_hints import HintLimits  # noqa: PLC0415
+    from service.checks.consistency import Check  # noqa: PLC0415
+    from service.checks.consistency_hints import HintLimits  # noqa: PLC0415
 
     url = settings.database_url.get_secret_value()
     async with await Database.open(url, schema=settings.db_schema, size=2) as database:
@@ -110,7 +110,7 @@ class _Progress:
 
 
 def _print_json(report: "Report") -> None:
-    from service.consistency import document, ordered  # noqa: PLC0415
+    from service.checks.consistency import document, ordered  # noqa: PLC0415
 
     repaired = [
         {"code": one.code, "count": one.count, "examples": list(one.examples)} for one in ordered(report.repaired)
@@ -119,7 +119,7 @@ def _print_json(report: "Report") -> None:
 
 
 def _print_text(report: "Report") -> None:
-    from service.consistency import RULES, ordered  # noqa: PLC0415
+    from service.checks.consistency import RULES, ordered  # noqa: PLC0415
 
     for one in ordered(report.repaired):
         print(f"mended   {one.code}: {one.count}{_examples(one.count, one.examples)}")

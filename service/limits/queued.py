@@ -19,14 +19,14 @@ from db.engine import Database
 from db.errors import DatabaseError
 from db.jobs import Accepted
 from db.records import JobRecord
-from service.batches import BATCH, Batch
 from service.fresh import Fresh
+from service.http.problems import Problem
 from service.limits.backlog import Backlog, Taking
 from service.limits.rates import say
-from service.problems import Problem
-from service.replays import SINGLE, kept_answer
 from service.settings import ApiSettings
-from service.submission import Submission
+from service.submit.batches import BATCH, Batch
+from service.submit.replays import SINGLE, kept_answer
+from service.submit.submission import Submission
 
 NAME: Final = "queued-jobs"
 """What answers call this policy."""

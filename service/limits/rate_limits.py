@@ -14,10 +14,10 @@ import structlog
 from starlette.types import Scope
 
 from service.auth.principal import Principal
+from service.http.problems import Problem
 from service.limits.counters import CALL_SECONDS, Counters
 from service.limits.rates import Rate, rate_of, say, unsay
 from service.limits.window import Window
-from service.problems import Problem
 from service.settings import ApiSettings
 
 _log = structlog.get_logger("errander.limits")

@@ -8,7 +8,7 @@ from typing import Final
 from limits import RateLimitItem, parse_many
 from starlette.types import Scope
 
-from service.headers import COLLECTED
+from service.http.headers import COLLECTED
 
 OFF: Final = "off"
 """Instead of a rate."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from service.auth.principal import ANYONE, Principal
-from service.problems import Problem, unavailable
+from service.http.problems import Problem, unavailable
 
 MOST: Final = 1_000
 """Streams of one process."""

@@ -14,6 +14,7 @@ from db.engine import Database
 from db.filters import JobFilter
 from db.reading import Reader
 from service.auth.principal import Principal
+from service.http.problems import not_found
 from service.live.door import Door
 from service.live.job_feed import JobFeed
 from service.live.lines import is_over, job_lines, list_lines, mark_of
@@ -21,7 +22,6 @@ from service.live.list_feed import ListFeed, read_states
 from service.live.outbox import MOST
 from service.live.stream import Opened
 from service.live.told import Told, told
-from service.problems import not_found
 from service.waiting import Waiting
 
 HEARTBEAT_SECONDS: Final = 15.0

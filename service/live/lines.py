@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from db.changes import Mark
+from service.http.strict_json import encode
 from service.live.outbox import JobOutbox, ListOutbox
 from service.live.told import Told
-from service.strict_json import encode
 
 RETRY: Final = b"retry: 3000\n\n"
 """Milliseconds after which a client that lost its stream asks again."""

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from db.changes import State
 from db.records import JobRecord
+from service.http.strict_json import encode
 from service.representation import item_document
-from service.strict_json import encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from db import consistency_kept
 from db.consistency_rules import Found
 from db.engine import Database
-from service import consistency
 from service.api.consistency import ConsistencyDocument
-from service.consistency import RULES, Check, Report
+from service.checks import consistency
+from service.checks.consistency import RULES, Check, Report
 from service.main import create_app
 from tests.api.conftest import running, settings_for
 from tests.fixtures.jobs import JobBook

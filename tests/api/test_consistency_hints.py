@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 from db.consistency_rules import Found
 from db.engine import Database
-from service.consistency_hints import RULES, HintLimits, look, repair
+from service.checks.consistency_hints import RULES, HintLimits, look, repair
 from tests.fixtures.jobs import JobBook
 from workers.hints import Hint, Hints, health_key
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from db.errors import BadRow, Unavailable
-from service import group_commit
-from service.group_commit import GroupCommit
+from service.submit import group_commit
+from service.submit.group_commit import GroupCommit
 from tests.fixtures.waiting import eventually
 
 

@@ -18,12 +18,12 @@ from db.engine import Database
 from db.errors import BadRow
 from db.jobs import NewJob
 from db.migrate import upgrade
-from service.accepting import Accepting
 from service.chaos.proxy import Proxy
 from service.embedded import EmbeddedPostgres
-from service.group_commit import GroupCommit
 from service.main import create_app
-from service.submission import Submission, new_id
+from service.submit.accepting import Accepting
+from service.submit.group_commit import GroupCommit
+from service.submit.submission import Submission, new_id
 from tests.api.conftest import ANYTHING, running, settings_for
 from tests.api.problems import problem
 from tests.fixtures.jobs import JobBook

@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from db.engine import Database
-from service.guarded_route import GuardedRoute
+from service.http.guarded_route import GuardedRoute
 from service.main import create_app
-from service.openapi import build, operation
+from service.openapi.document import build
+from service.openapi.operations import operation
 from service.settings import ApiSettings
 from tests.api.conftest import running
 from tests.api.problems import pointers, problem

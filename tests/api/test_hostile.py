@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db.engine import Database
-from service.cursors import cursor_text, list_hash
 from service.filters import NAMES
-from service.openapi import build
+from service.http.cursors import cursor_text, list_hash
+from service.openapi.document import build
 from tests.fixtures.jobs import JobBook
 
 JSON = {"content-type": "application/json"}

@@ -8,9 +8,9 @@ from fastapi import FastAPI
 
 from db.engine import Database
 from db.jobs import NewJob
-from service.accepting import Accepting
 from service.main import create_app
-from service.submission import Submission, new_id
+from service.submit.accepting import Accepting
+from service.submit.submission import Submission, new_id
 from tests.api.conftest import running, settings_for
 from tests.api.problems import pointers, problem
 from tests.api.test_idempotency import batch, count, submit

@@ -14,15 +14,15 @@ from redis.asyncio import Redis
 
 from db import tasks
 from db.engine import Database
-from service import consistency_hints
 from service.auth.issuing import Wish, issue
 from service.auth.principal import Principal
 from service.auth.scopes import EVERYTHING
+from service.checks import consistency_hints
 from service.embedded import EmbeddedValkey
+from service.http.problems import Problem
 from service.limits.rate_limits import RateLimits
 from service.limits.window import SHARE
 from service.main import create_app
-from service.problems import Problem
 from service.settings import ApiSettings
 from tests.api.conftest import ANYTHING, running, settings_for
 from tests.api.problems import problem

@@ -12,10 +12,10 @@ from fastapi import FastAPI
 
 from errander import BackoffInvalid, parse_backoff
 from service.api.queues import queue_of
-from service.openapi import build
-from service.openapi_file import text_of, undeployed
-from service.openapi_parts import PATH_PARAMETERS
-from service.problems import CODES, Problem
+from service.http.problems import CODES, Problem
+from service.openapi.document import build
+from service.openapi.file import text_of, undeployed
+from service.openapi.parts import PATH_PARAMETERS
 from tests.architecture.tree import ROOT
 
 KEPT = ROOT / "docs/openapi.json"
@@ -153,7 +153,7 @@ def test_every_parameter_is_described_as_it_is_checked(described: dict[str, Any]
             assert one["description"], where
             assert "title" not in one["schema"] or one["in"] != "path", where
             if one["in"] == "path":
-                assert one["name"] in PATH_PARAMETERS, f"{where}: say in service.openapi_parts what stands there"
+                assert one["name"] in PATH_PARAMETERS, f"{where}: say in service.openapi.parts what stands there"
                 assert {"pattern", "format"} & set(one["schema"]), where
 
 

@@ -7,8 +7,8 @@ from fastapi.routing import iter_route_contexts
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.openapi import operation
-from service.plain_route import PlainRoute, refuse_dependencies
+from service.http.plain_route import PlainRoute, refuse_dependencies
+from service.openapi.operations import operation
 from tests.api.problems import problem
 
 

@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from db.engine import Database
 from db.errors import Locked
-from service import problems
-from service.guarded_route import GuardedRoute
+from service.http import problems
+from service.http.guarded_route import GuardedRoute
 from service.main import create_app
-from service.openapi import operation
+from service.openapi.operations import operation
 from service.version import server_version
 from tests.api.conftest import running, settings_for
 from tests.api.problems import pointers, problem

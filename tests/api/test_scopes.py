@@ -6,7 +6,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.responses import Response
 
 from service.auth.scopes import ROLES, Scope, expanded, known
-from service.guarded_route import GuardedRoute, refuse_undeclared
+from service.http.guarded_route import GuardedRoute, refuse_undeclared
 
 OPEN = {
     "/",

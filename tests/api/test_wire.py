@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from db.engine import Database
-from service.http_protocol import MAX_HEAD, MAX_HEADERS, MAX_TARGET
+from service.http.protocol import MAX_HEAD, MAX_HEADERS, MAX_TARGET
 from service.serving import PROTOCOL
 from tests.fixtures.jobs import JobBook
 

@@ -15,8 +15,8 @@ from service.auth import keys
 from service.auth.guard import KEY_SECONDS, Guard
 from service.auth.issuing import Wish, issue
 from service.auth.scopes import Scope
+from service.http.problems import Problem
 from service.main import create_app
-from service.problems import Problem
 from service.settings import ApiSettings
 from tests.api.conftest import running, settings_for
 from tests.api.problems import problem

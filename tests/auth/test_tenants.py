@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from db.engine import Database
 from service.main import create_app
-from service.openapi import build
+from service.openapi.document import build
 from service.settings import ApiSettings
 from tests.api.conftest import running, settings_for
 from tests.api.problems import problem

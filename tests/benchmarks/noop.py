@@ -16,13 +16,13 @@ from starlette.responses import Response
 import service.main
 from service import serving
 from service.fields import read
-from service.openapi import operation
-from service.plain_route import PlainRoute
-from service.problems import invalid
+from service.http.plain_route import PlainRoute
+from service.http.problems import invalid
+from service.http.requests import body_of
+from service.openapi.operations import operation
 from service.representation import json_response
-from service.requests import body_of
 from service.settings import load
-from service.submission import SubmitBody
+from service.submit.submission import SubmitBody
 
 NOOP: Final = "/bench/noop"
 FLOOR: Final = "/bench/floor"

@@ -11,7 +11,7 @@ from db.consistency import Limits, Look, look, snapshot
 from db.consistency_rules import RULES, Found, Severity
 from db.consistency_sweep import CHUNK, WALKS, sweep
 from db.errors import Unavailable
-from service.replays import SINGLE
+from service.submit.replays import SINGLE
 from tests.db.scene import Scene
 from tests.db.test_traffic import CONNECTIONS, traffic_of
 

@@ -5,8 +5,8 @@ import pytest
 from db.diagnosis import Server
 from db.roles import ROLE_SETTINGS
 from db.urls import Encryption
-from service.doctor import Grade, clock_finding, role_findings, same_setting, tls_findings, version_finding
-from service.doctor_tls import refused_certificate
+from service.checks.doctor import Grade, clock_finding, role_findings, same_setting, tls_findings, version_finding
+from service.checks.doctor_tls import refused_certificate
 
 
 def server(version: int = 160_004, **settings: str) -> Server:

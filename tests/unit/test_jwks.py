@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from service.auth.jwks import FIRST_PATIENCE_SECONDS, FRESH_SECONDS, PATIENCE_SECONDS, KeySet, UnknownKey, usable
-from service.problems import Problem
+from service.http.problems import Problem
 
 
 def ec_key(kid: str | None, **more: Any) -> dict[str, Any]:

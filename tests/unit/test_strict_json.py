@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.strict_json import decode, encode
+from service.http.strict_json import decode, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)

@@ -7,8 +7,8 @@ import pytest
 from db.consistency import Limits
 from db.consistency_kept import Kept, kept
 from db.engine import Database
-from service.consistency import Check
-from service.consistency_hints import HintLimits
+from service.checks.consistency import Check
+from service.checks.consistency_hints import HintLimits
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
 from tests.workers.conftest import RunWorker

@@ -21,9 +21,9 @@ from db import migrate, statements, workers
 from db.consistency import Limits
 from db.engine import Database
 from service.auth.issuing import Wish, issue
-from service.consistency import Check
-from service.consistency_hints import HintLimits
-from service.doctor import Grade, findings
+from service.checks.consistency import Check
+from service.checks.consistency_hints import HintLimits
+from service.checks.doctor import Grade, findings
 from service.limits.counters import Counters
 from service.limits.rates import Rate
 from service.main import create_app

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from db.engine import Database
 from db.lifecycle import Priority
-from service.consistency_hints import HintLimits, look, repair
+from service.checks.consistency_hints import HintLimits, look, repair
 from service.waiting import Waiting
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from db import migrate, revisions
 from db.engine import Database
 from db.errors import Unavailable
-from service.doctor import Grade, findings
+from service.checks.doctor import Grade, findings
 from service.settings import DoctorSettings
 from tests.fixtures.certificates import Authority, in_front_of
 from tests.fixtures.jobs import JobBook

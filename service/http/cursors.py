@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from service.problems import invalid_field
-from service.strict_json import encode
+from service.http.problems import invalid_field
+from service.http.strict_json import encode
 
 _CURSOR_VERSION = 1
 

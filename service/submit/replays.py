@@ -13,9 +13,9 @@ from db.idempotency import Held
 from db.jobs import Accepted
 from db.lifecycle import JobStatus
 from db.records import JobRecord
-from service.problems import Problem
-from service.strict_json import encode
-from service.submission import Submission
+from service.http.problems import Problem
+from service.http.strict_json import encode
+from service.submit.submission import Submission
 
 SINGLE = "POST /v1/jobs"
 """The route that keys of single submits, and of the items of a batch, belong to."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Any, Final
 
-from service.headers import Pair
+from service.http.headers import Pair
 
 SINCE: Final = "x-deprecated-since"
 UNTIL: Final = "x-sunset"

@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from service.guarded_route import GuardedRoute
+from service.http.guarded_route import GuardedRoute
 
 
 class PlainRoute(GuardedRoute):

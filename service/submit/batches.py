@@ -19,11 +19,11 @@ from db.errors import BadRow, Locked
 from db.idempotency import Claim, Held
 from db.jobs import Accepted
 from db.steady import steady
-from service.accepting import ROUNDS
-from service.preparing import Prepared
-from service.problems import FieldError, Problem, invalid
-from service.replays import SINGLE, in_flight, reused
-from service.submission import Submission
+from service.http.problems import FieldError, Problem, invalid
+from service.submit.accepting import ROUNDS
+from service.submit.preparing import Prepared
+from service.submit.replays import SINGLE, in_flight, reused
+from service.submit.submission import Submission
 
 T = TypeVar("T")
 

@@ -1,25 +1,23 @@
 """The description of the API: built from the models that check requests, so that it cannot say something else.
 
-Routes return finished responses, and FastAPI does not see their bodies or parameters; `operation` and `answers` say them
-beside the route. `build` adds what follows from that: the models that are named, the problems that any such route can answer
-with, and the headers of every answer.
+`build` takes what the routes say (`service.openapi.operations`) and adds what follows from it: the models that are named,
+the problems that any such route can answer with, and the headers of every answer.
 
 The document has the version of the API, not that of the server, so the one that is kept in the repository (`make openapi`)
 changes only with what it describes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.deprecation import SINCE, UNTIL, declared
-from service.guarded_route import SCHEME, SECURITY
-from service.openapi_parts import (
+from service.http.deprecation import SINCE, UNTIL
+from service.http.guarded_route import SCHEME, SECURITY
+from service.openapi.operations import ALWAYS, BODIES, ITEMS, PROBLEMS, REF, by_status
+from service.openapi.parts import (
     EVERYWHERE,
     HEADERS,
     LIMITED,
@@ -30,21 +28,8 @@ from service.openapi_parts import (
     problem_examples,
     problem_schema,
 )
-from service.problems import CODES
 from service.version import API_VERSION
 
-_BODIES: Final[dict[str, type[BaseModel]]] = {}
-_ITEMS: Final[dict[tuple[str, str], str]] = {}
-_SCHEMAS: Final = "#/components/schemas/"
-_REF: Final = _SCHEMAS + "{model}"
-_CODES: Final = "x-problems"
-"""Where `answers` leaves the codes of a status for `build`; no part of the description."""
-
-CREDENTIAL = ""
-"""No scope, but a valid credential."""
-
-ALWAYS = ("validation-failed", "internal", "unavailable")
-"""Problems that any route under `/v1` can answer with."""
 _WITH_PATH: Final = ("not-found",)
 _WITH_BODY: Final = ("malformed-json", "payload-too-large", "unsupported-media-type")
 _TOO_LARGE: Final = {"query": "uri-too-long", "header": "headers-too-large"}
@@ -55,104 +40,6 @@ _ABOUT: Final = (
     "document (RFC 9457). Beside what each operation lists, any request may be answered with 400 `malformed-request`, 404 "
     "`not-found`, 405 `method-not-allowed`, 414 `uri-too-long` or 431 `headers-too-large`. HEAD is answered wherever GET is."
 )
-
-
-def operation(
-    scope: str | None,
-    *,
-    body: type[BaseModel] | None = None,
-    items: Mapping[str, type[BaseModel]] | None = None,
-    required: bool = True,
-    example: Any = None,
-    parameters: Sequence[Mapping[str, Any]] = (),
-    deprecated: datetime | None = None,
-    sunset: datetime | None = None,
-) -> dict[str, Any]:
-    """What FastAPI cannot see of a route: the scope it needs, its body, its query parameters and headers.
-
-    Without a scope everybody is let in; `CREDENTIAL` lets in whoever has a valid credential. `items` says what a list in the
-    body holds where its entries are checked one by one, and not with the body. An operation that is
-    `deprecated` since a moment, and gone at its `sunset`, says so in every answer.
-    """
-    found: dict[str, Any] = {SECURITY: [] if scope is None else [{SCHEME: [scope] if scope else []}]}
-    if scope:
-        found["x-scope"] = str(scope)
-    if parameters:
-        found["parameters"] = [dict(parameter) for parameter in parameters]
-    if body is not None:
-        _BODIES[body.__name__] = body
-        for name, model in (items or {}).items():
-            _BODIES[model.__name__] = model
-            _ITEMS[body.__name__, name] = model.__name__
-        content: dict[str, Any] = {"schema": {"$ref": _REF.format(model=body.__name__)}}
-        if example is not None:
-            content["example"] = example
-        found["requestBody"] = {"required": required, "content": {"application/json": content}}
-    return found | declared(deprecated, sunset)
-
-
-def query(
-    name: str, description: str, schema: Mapping[str, Any] | None = None, *, repeatable: bool = False
-) -> dict[str, Any]:
-    """A query parameter."""
-    one = dict(schema or {"type": "string"})
-    return {
-        "name": name,
-        "in": "query",
-        "required": False,
-        "description": description,
-        "schema": {"type": "array", "items": one} if repeatable else one,
-    }
-
-
-def header(name: str, description: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A request header."""
-    return {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": description,
-        "schema": dict(schema or {"type": "string"}),
-    }
-
-
-_TAGS: Final = {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'}
-_TAG: Final = 'W/"1f0c2a9e1d7b4c55a0"'
-IF_MATCH: Final = header(
-    "If-Match", "The `ETag` of the job as it was read: if it has changed since, nothing is done (412).", _TAGS
-) | {"example": _TAG}
-IF_NONE_MATCH: Final = header(
-    "If-None-Match", "The `ETag` of the job as it is known: 304 while it is still that.", _TAGS
-)
-
-
-def answers(
-    model: type[BaseModel], *codes: str, status: int = 200, also: int | None = None, headers: Sequence[str] = ()
-) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route: `model` with `status` (and `also`) and `headers`, and the problems `codes`.
-
-    Problems that follow from what the route is (its body, its scope, its path) need not be named.
-    """
-    kept = "Kept: committed in PostgreSQL" if status == 202 else "Done"
-    found: dict[int | str, dict[str, Any]] = {
-        status: {"model": model, "description": kept, "headers": headers_named(headers)}
-    }
-    if also is not None:
-        found[also] = {
-            "model": model,
-            "description": "The job, as it is now",
-            "headers": headers_named(headers),
-        }
-    for number, names in _by_status((*codes, *ALWAYS)).items():
-        found[number] = {"description": "", _CODES: names}
-    return found
-
-
-def _by_status(codes: Iterable[str]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for code in codes:
-        found.setdefault(CODES[code].status, []).append(code)
-    return found
 
 
 def build(app: FastAPI) -> dict[str, Any]:
@@ -167,11 +54,11 @@ def build(app: FastAPI) -> dict[str, Any]:
             _complete(path, one, problems)
     _link(schema["paths"])
     models = components.setdefault("schemas", {})
-    if _BODIES:
-        _, bodies = models_json_schema([(model, "validation") for model in _BODIES.values()], ref_template=_REF)
+    if BODIES:
+        _, bodies = models_json_schema([(model, "validation") for model in BODIES.values()], ref_template=REF)
         models.update(bodies["$defs"])
-        for (name, member), model in _ITEMS.items():
-            models[name]["properties"][member]["items"] = {"$ref": _REF.format(model=model)}
+        for (name, member), model in ITEMS.items():
+            models[name]["properties"][member]["items"] = {"$ref": REF.format(model=model)}
     models["Problem"] = problem_schema()
     components["headers"] = HEADERS
     components["examples"] = problem_examples()
@@ -193,7 +80,7 @@ def _complete(path: str, one: dict[str, Any], problems: dict[str, Any]) -> None:
     # what FastAPI adds to routes with parameters; here nothing is answered in that form
     if "HTTPValidationError" in str(answered.get("422", "")):
         del answered["422"]
-    codes = {code for response in answered.values() for code in response.pop(_CODES, ())}
+    codes = {code for response in answered.values() for code in response.pop(PROBLEMS, ())}
     codes |= set(_WITH_BODY if "requestBody" in one else ())
     codes |= set(_WITH_PATH if "{" in path else ())
     codes |= {_TOO_LARGE[some["in"]] for some in one.get("parameters", ()) if some["in"] in _TOO_LARGE}
@@ -202,7 +89,7 @@ def _complete(path: str, one: dict[str, Any], problems: dict[str, Any]) -> None:
     always += [name for name, sign in (("Deprecation", SINCE), ("Sunset", UNTIL)) if sign in one]
     for response in answered.values():
         response["headers"] = response.get("headers", {}) | headers_named(always)
-    for status, names in _by_status(sorted(codes)).items():
+    for status, names in by_status(sorted(codes)).items():
         name = "_".join(names)
         problems[name] = problem_answer(names)
         answered[str(status)] = {"$ref": f"#/components/responses/{name}"}

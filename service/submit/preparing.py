@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.problems import FieldError, invalid
-from service.submission import Resolver, Submission, UnknownTask
+from service.http.problems import FieldError, invalid
+from service.submit.submission import Resolver, Submission, UnknownTask
 
 PART = 1_000
 """Items that are prepared before the first of them are stored: some 10 ms of either."""

@@ -17,8 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from service.headers import EXPOSED, TAKEN
-from service.problems import Problem
+from service.http.headers import EXPOSED, TAKEN
+from service.http.problems import Problem
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})

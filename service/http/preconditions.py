@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 
 from db.records import JobRecord
-from service.problems import Problem, invalid_field
+from service.http.problems import Problem, invalid_field
 from service.representation import entity_tag, job_body
 
 Tags = frozenset[str]

@@ -1,6 +1,6 @@
 """Routes that nobody reaches without being let in.
 
-What a route asks for stands in its declaration (`service.openapi.operation`), where the description of the API has it too.
+What a route asks for stands in its declaration (`service.openapi.document.operation`), where the description of the API has it too.
 A route that declares nothing stops the application from starting.
 """
 
@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
 from service.auth.scopes import Scope as Needed
-from service.deprecation import notice_of
-from service.headers import COLLECTED, Pair
+from service.http.deprecation import notice_of
+from service.http.headers import COLLECTED, Pair
 
 SECURITY: Final = "security"
 """Where a declaration says it, in the words of OpenAPI: `[]` lets everybody in."""
@@ -64,4 +64,4 @@ def refuse_undeclared(app: FastAPI) -> None:
     for found in iter_route_contexts(app.routes):
         route = found.original_route
         if not isinstance(route, GuardedRoute) or not route.is_declared:
-            raise RuntimeError(f"{found.path}: the route declares no scope; see service.openapi.operation")
+            raise RuntimeError(f"{found.path}: the route declares no scope; see service.openapi.document.operation")

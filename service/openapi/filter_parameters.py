@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from db.lifecycle import JobStatus, Priority
 from service.filters import MAX_DEEP, MAX_IDS, MAX_VALUE, NAMES, REPEATABLE
-from service.openapi import query
+from service.openapi.operations import query
 
 _TEXT: Final[dict[str, Any]] = {"type": "string", "maxLength": MAX_VALUE}
 _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}

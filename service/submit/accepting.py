@@ -17,9 +17,9 @@ from db.errors import Locked, Unavailable
 from db.jobs import Accepted, NewJob
 from db.records import JobRecord
 from db.steady import connection_lost, steady
-from service.group_commit import GroupCommit
-from service.replays import SINGLE, in_flight, kept_answer
-from service.submission import Submission
+from service.submit.group_commit import GroupCommit
+from service.submit.replays import SINGLE, in_flight, kept_answer
+from service.submit.submission import Submission
 from workers.hints import Hint
 from workers.publisher import Publisher
 

@@ -1,4 +1,4 @@
-"""The description of the API as a file: `python -m service.openapi_file` writes what `docs/openapi.json` keeps.
+"""The description of the API as a file: `python -m service.openapi.file` writes what `docs/openapi.json` keeps.
 
 With it a client can be generated without a server, and a change of the API shows in its difference.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.main import create_app
-from service.openapi import build
+from service.openapi.document import build
 from service.settings import ApiSettings
 
 _NOWHERE = {"database_url": "postgresql://nowhere/none", "redis_url": "redis://nowhere", "auth": "off"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from service.problems import CODES, MAX_ERRORS, MEDIA_TYPE
+from service.http.problems import CODES, MAX_ERRORS, MEDIA_TYPE
 
 _SCHEMAS: Final = "#/components/schemas/"
 _HEADERS: Final = "#/components/headers/"

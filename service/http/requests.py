@@ -10,9 +10,9 @@ from fastapi import Depends, Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from service import strict_json
-from service.addresses import is_fixed
-from service.problems import FieldError, Problem, invalid, invalid_field, not_found
+from service.http import strict_json
+from service.http.addresses import is_fixed
+from service.http.problems import FieldError, Problem, invalid, invalid_field, not_found
 from service.version import server_version
 
 MAX_BODY = 1024 * 1024

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from service.problems import FieldError, Problem, invalid, invalid_field
+from service.http.problems import FieldError, Problem, invalid, invalid_field
 
 MAX_DEPTH = 64
 """Arrays and objects inside each other."""

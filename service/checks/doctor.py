@@ -22,7 +22,7 @@ from db.errors import DatabaseError
 from db.roles import ROLE_SETTINGS
 from db.urls import Encryption, masked
 from db.urls import encryption as postgres_encryption
-from service.doctor_tls import described, refused_certificate
+from service.checks.doctor_tls import described, refused_certificate
 from service.settings import DoctorSettings
 from workers.redis_client import connect
 from workers.redis_client import encryption as redis_encryption

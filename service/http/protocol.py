@@ -10,8 +10,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.headers import always, unless_said
-from service.problems import CODES, Problem, response
+from service.http.headers import always, unless_said
+from service.http.problems import CODES, Problem, response
 
 MAX_TARGET: Final = 16 * 1024
 """Bytes of path and query: 200 ids, or ten filters of 1,000 characters, fit."""

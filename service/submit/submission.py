@@ -20,9 +20,9 @@ from service import fields
 from service.auth.principal import Principal
 from service.catalogue import Catalogue, Entry
 from service.fields import Body, read
-from service.problems import FieldError, Problem
+from service.http.problems import FieldError, Problem
+from service.http.strict_json import encode
 from service.representation import moment_text
-from service.strict_json import encode
 from service.version import server_version
 
 DEFAULT_MAX_ATTEMPTS = 5

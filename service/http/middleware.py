@@ -1,4 +1,4 @@
-"""What every answer has in common: a request id, the headers of `service.headers`, and a problem document for whatever went
+"""What every answer has in common: a request id, the headers of `service.http.headers`, and a problem document for whatever went
 wrong. HEAD is answered as GET is, without the body.
 
 A plain ASGI layer, outermost of ours: it sees what no handler caught, and answers streams without buffering them.
@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.cross_origin import SAFE, asked, is_forged
-from service.headers import COLLECTED, always, unless_said
-from service.problems import Problem, response
+from service.http.cross_origin import SAFE, asked, is_forged
+from service.http.headers import COLLECTED, always, unless_said
+from service.http.problems import Problem, response
 
 _log = structlog.get_logger("errander.api")
 HEADERS: Final = COLLECTED

@@ -18,8 +18,9 @@ from db.consistency_repair import Mended, mend
 from db.consistency_rules import Found, Rule, Severity
 from db.consistency_sweep import CHUNK, WALKS, sweep
 from db.engine import Database, Link
-from service import audit, consistency_hints
-from service.consistency_hints import HintLimits
+from service import audit
+from service.checks import consistency_hints
+from service.checks.consistency_hints import HintLimits
 from service.representation import moment_text
 from service.settings import DoctorSettings
 from workers.redis_client import connect

@@ -1,4 +1,4 @@
-"""From exceptions to problem documents. With `service.problems.CODES` this is all the mapping there is."""
+"""From exceptions to problem documents. With `service.http.problems.CODES` this is all the mapping there is."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from db.errors import BadRow, DatabaseError, Locked, SchemaBehind, SettingsError, Unavailable
 from db.reading import TooSlow
-from service.addresses import methods_of
-from service.middleware import instance_of
-from service.problems import FieldError, Problem, invalid, response, unavailable
+from service.http.addresses import methods_of
+from service.http.middleware import instance_of
+from service.http.problems import FieldError, Problem, invalid, response, unavailable
 
 _log = structlog.get_logger("errander.api")
 

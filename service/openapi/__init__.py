@@ -1,0 +1,1 @@
+"""The description of the API, built from the models that check requests; `make openapi` writes it."""

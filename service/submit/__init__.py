@@ -1,0 +1,1 @@
+"""Submitting jobs: from a checked body to rows that are committed."""
