@@ -40,6 +40,7 @@ _CLOSED_V6 = tuple(
         (
             "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarking
             "2001:db8::/32",
+            "2002::/16",  # 6to4, whose relays are gone (RFC 7526)
             "3fff::/20",
         ),
     )
@@ -56,7 +57,7 @@ def plain_forms(address: Address) -> Iterator[Address]:
         elif address.sixtofour is not None:
             yield address.sixtofour
         elif address in _NAT64:
-            yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+            yield _translated(address)
 
 
 def is_public(address: Address) -> bool:
@@ -65,9 +66,12 @@ def is_public(address: Address) -> bool:
         return address.is_global and not any(address in network for network in _CLOSED_V4)
     if address.scope_id is not None:
         return False
-    inner = [form for form in plain_forms(address) if isinstance(form, ipaddress.IPv4Address)]
-    if address.ipv4_mapped is not None or address in _NAT64:
-        return is_public(inner[0])
-    return (
-        address in _PUBLIC_V6 and not any(address in network for network in _CLOSED_V6) and all(map(is_public, inner))
-    )
+    if address.ipv4_mapped is not None:
+        return is_public(address.ipv4_mapped)
+    if address in _NAT64:
+        return is_public(_translated(address))
+    return address in _PUBLIC_V6 and not any(address in network for network in _CLOSED_V6)
+
+
+def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
