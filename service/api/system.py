@@ -13,13 +13,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from db import revisions
 from db.errors import DatabaseError, SchemaBehind
-from service.api.documents import ReadyDocument, VersionDocument
+from service.api.documents import AliveDocument, ReadyDocument, VersionDocument
 from service.http.guarded_route import GuardedRoute
 from service.http.headers import page_headers
 from service.http.problems import CODES, not_found
 from service.http.requests import refuse_unknown
 from service.openapi.document import build
-from service.openapi.operations import operation
+from service.openapi.operations import PROBLEMS, operation
 from service.representation import json_response
 from service.services import services_of
 from service.version import API_VERSION, server_version
@@ -36,11 +36,11 @@ _ASSETS = FilePath(__file__).parents[1] / "vendor" / "swagger-ui"
     "/healthz",
     operation_id="healthz",
     summary="The process is alive",
+    responses={200: {"model": AliveDocument}},
     openapi_extra=operation(None),
-    include_in_schema=False,
 )
 async def healthz() -> Response:
-    """Looks at nothing but itself."""
+    """Looks at nothing but itself; like the other probe it takes any query, because some probers add one."""
     return json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
@@ -92,7 +92,7 @@ async def _check_redis(request: Request) -> str:
     "/v1/version",
     operation_id="get_version",
     summary="The version of this server",
-    responses={200: {"model": VersionDocument}},
+    responses={200: {"model": VersionDocument}, 422: {"description": "", PROBLEMS: ["validation-failed"]}},
     openapi_extra=operation(None),
 )
 async def version(request: Request) -> Response:
@@ -104,14 +104,16 @@ async def version(request: Request) -> Response:
 @router.get("/openapi.json", include_in_schema=False, openapi_extra=operation(None))
 async def openapi(request: Request) -> Response:
     """The description of the API."""
+    refuse_unknown(request)
     described = build(request.app)
     root = request.scope.get("root_path", "")
     return json_response(described | {"servers": [{"url": root}]} if root else described)
 
 
 @router.get("/problems/{code}", include_in_schema=False, openapi_extra=operation(None))
-async def problem_page(code: str) -> Response:
+async def problem_page(request: Request, code: str) -> Response:
     """What a problem's `type` leads to."""
+    refuse_unknown(request)
     known = CODES.get(code)
     if known is None:
         raise not_found(f"problem {code[:100]!r}")
@@ -126,6 +128,7 @@ async def problem_page(code: str) -> Response:
 @router.get("/docs", include_in_schema=False, openapi_extra=operation(None))
 async def docs(request: Request) -> Response:
     """The description of the API, to read and to try; everything it loads comes from this server."""
+    refuse_unknown(request)
     root = html.escape(request.scope.get("root_path", ""), quote=True)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Errander API</title>'
@@ -146,8 +149,9 @@ _START = (
 
 
 @router.get("/docs/{name}", include_in_schema=False, openapi_extra=operation(None))
-async def docs_asset(name: str) -> Response:
+async def docs_asset(request: Request, name: str) -> Response:
     """A file of the viewer."""
+    refuse_unknown(request)
     if name == "start.js":
         return Response(_START, media_type="text/javascript")
     files = _asset_files()
@@ -167,4 +171,5 @@ def _asset_files() -> dict[str, FilePath]:
 @router.get("/", include_in_schema=False, openapi_extra=operation(None))
 async def root(request: Request) -> Response:
     """Leads to the description."""
+    refuse_unknown(request)
     return RedirectResponse(f"{request.scope.get('root_path', '')}/docs", status_code=307)

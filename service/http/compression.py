@@ -8,20 +8,24 @@ left alone, and so is everything below a kilobyte, which compression would hardl
 import re
 from typing import Final
 
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LEAST: Final = 1024
 """Bytes; what is shorter is sent as it is."""
 _LEVEL: Final = 5
 """Of zlib: a page of 200 jobs takes a millisecond, and level 9 takes thrice that for a few percent."""
 
-# With a weight of zero it is refused (RFC 9110, 12.5.3).
-_TAKEN: Final = re.compile(rb"(?:^|[\s,])(?:gzip|\*)\s*(?:$|,|;\s*q=(?:1|0\.0{0,2}[1-9]))", re.IGNORECASE)
+# A name, or `*` for all that are not named, and its weight; of zero it is refused (RFC 9110, 12.5.3).
+_NAMED: Final = re.compile(rb"(?:^|[\s,])(gzip|\*)\s*(?:;\s*q=([01](?:\.[0-9]{0,3})?)\s*)?(?=$|,)", re.IGNORECASE)
+_VARY: Final = "Accept-Encoding"
 
 
 class Compression:
-    """Wraps the application; only GET goes through the compressor, which also says `Vary: Accept-Encoding`."""
+    """Wraps the application; only GET goes through the compressor, and all that answers it says `Vary: Accept-Encoding`: what
+    is short today, or not changed (304), is the same thing as what was compressed.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,7 +35,15 @@ class Compression:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        await self._compressing(_plainly_said(scope), receive, send)
+
+        async def varying(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                if _VARY not in headers.getlist("vary"):  # the compressor says it only of what it looked at
+                    headers.add_vary_header(_VARY)
+            await send(message)
+
+        await self._compressing(_plainly_said(scope), receive, varying)
 
 
 def _plainly_said(scope: Scope) -> Scope:
@@ -40,7 +52,12 @@ def _plainly_said(scope: Scope) -> Scope:
     if given in ([], [b"gzip"]):
         return scope
     others = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-    taken = _TAKEN.search(b", ".join(given)) is not None
+    taken = _takes_gzip(b", ".join(given))
     # kept in place: what the request collects for its answer lies in this very scope
     scope["headers"] = [*others, (b"accept-encoding", b"gzip")] if taken else others
     return scope
+
+
+def _takes_gzip(accepted: bytes) -> bool:
+    weights = {name.lower(): float(weight or b"1") for name, weight in _NAMED.findall(accepted)}
+    return weights.get(b"gzip", weights.get(b"*", 0.0)) > 0

@@ -83,4 +83,7 @@ def is_forged(headers: list[tuple[bytes, bytes]], origins: Collection[str]) -> b
     text = (origin or b"").decode("latin-1")
     if text in origins:
         return False
-    return site is not None or urlsplit(text).netloc.encode("latin-1") != said.get(b"host")
+    try:
+        return site is not None or urlsplit(text).netloc.encode("latin-1") != said.get(b"host")
+    except ValueError:  # it is no address, so no browser sent it for a page of ours
+        return True

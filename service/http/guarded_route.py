@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from service.auth.scopes import Scope as Needed
 from service.http.deprecation import notice_of
 from service.http.headers import COLLECTED, Pair
+from service.services import services_in
 
 SECURITY: Final = "security"
 """Where a declaration says it, in the words of OpenAPI: `[]` lets everybody in."""
@@ -51,7 +52,7 @@ class GuardedRoute(APIRoute):
         if self.notice:
             scope.setdefault(COLLECTED, []).extend(self.notice)
         if not self.is_open and scope["method"] in (self.methods or ()):
-            await scope["app"].state.guard.admit(scope, self.needed)
+            await services_in(scope).guard.admit(scope, self.needed)
         await self.answer(scope, receive, send)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:

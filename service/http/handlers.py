@@ -15,6 +15,7 @@ from db.reading import TooSlow
 from service.http.addresses import methods_of
 from service.http.middleware import instance_of
 from service.http.problems import FieldError, Problem, invalid, response, unavailable
+from service.services import services_of
 
 _log = structlog.get_logger("errander.api")
 
@@ -67,7 +68,7 @@ def _database(request: Request, error: DatabaseError) -> Problem:
 
 def _routing(request: Request, error: HTTPException) -> Problem:
     if error.status_code == 405:
-        allowed = ", ".join(sorted(methods_of(request)))
+        allowed = ", ".join(sorted(methods_of(request, services_of(request).methods)))
         return Problem(
             "method-not-allowed", f"{request.method} is not possible here, but {allowed}", headers={"Allow": allowed}
         )

@@ -8,18 +8,16 @@ import re
 import time
 import uuid
 from collections.abc import Collection
-from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.cross_origin import SAFE, asked, is_forged
 from service.http.headers import COLLECTED, always, unless_said
+from service.http.hosts import refuse_stranger
 from service.http.problems import Problem, response
 
 _log = structlog.get_logger("errander.api")
-HEADERS: Final = COLLECTED
-"""Where a request collects headers that its answer has, whatever the answer is: a list of pairs of bytes."""
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 _PROBLEM = "errander.problem"
 
@@ -30,10 +28,13 @@ def instance_of(scope: Scope) -> str:
 
 
 class Frame:
-    """Wraps the application; scripts of `origins` may use it from other sites."""
+    """Wraps the application; scripts of `origins` may use it from other sites. It is asked by local names and `hosts`; None:
+    by any.
+    """
 
-    def __init__(self, app: ASGIApp, origins: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, origins: Collection[str] = (), hosts: tuple[str, ...] | None = None) -> None:
         self._origins = frozenset(origins)
+        self._hosts = hosts
         self._app = asked(app, origins)
         self._refused = asked(_refused, origins)
         self._always = always()
@@ -66,6 +67,8 @@ class Frame:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
+                if self._hosts is not None:
+                    refuse_stranger(scope["headers"], self._hosts)
                 if method not in SAFE:
                     self._refuse_forged(scope)
                 await self._app(scope, receive, framed)

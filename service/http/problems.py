@@ -28,7 +28,8 @@ CODES: dict[str, Code] = {
     "malformed-request": Code(
         400,
         "The request is not HTTP",
-        "The request line, a header or the framing of the body could not be read (RFC 9112). The connection is closed.",
+        "The request line, a header or the framing of the body could not be read, or not in one way only (RFC 9112): `Host` "
+        "must be there once, and the only `Transfer-Encoding` is `chunked`. The connection is closed.",
     ),
     "malformed-json": Code(
         400,
@@ -54,16 +55,24 @@ CODES: dict[str, Code] = {
         "treated like one that does not exist.",
     ),
     "method-not-allowed": Code(405, "Method not allowed", "The `Allow` header lists the methods of this address."),
+    "request-timeout": Code(
+        408,
+        "The request came too slowly",
+        "A request's head has to be complete 10 seconds after its first byte, and of its body something has to come every 20 "
+        "seconds. The connection is closed. Send the request again, at once and as a whole.",
+    ),
     "idempotency-in-flight": Code(
         409,
         "A request with this idempotency key is under way",
         "Another request with the same key has not finished. Send the request again, unchanged, after `Retry-After`.",
     ),
     "job-already-final": Code(
-        409, "The job is final", "A job that ended cannot be cancelled. `status` says how it ended."
+        409, "The job is final", "A job that ended cannot be cancelled. `job_status` says how it ended."
     ),
     "job-not-waiting": Code(
-        409, "The job does not wait", "Only a job that waits to start can be changed or started now. See `status`."
+        409,
+        "The job does not wait",
+        "Only a job that waits to start can be changed or started now. `job_status` says how it stands.",
     ),
     "not-replayable": Code(
         409,
@@ -74,6 +83,12 @@ CODES: dict[str, Code] = {
     "key-not-active": Code(
         409, "The API key is not active", "A key that has expired or was revoked has no successor. Make a new key."
     ),
+    "rotation-under-way": Code(
+        409,
+        "Two keys of this rotation are good already",
+        "A key and its successor are good together, and no third one. `key_id` is the other one. Use the successor if you "
+        "have it; if it was lost, or the former key is no longer needed, revoke that one and rotate again.",
+    ),
     "precondition-failed": Code(
         412,
         "The job has changed",
@@ -83,7 +98,8 @@ CODES: dict[str, Code] = {
     "payload-too-large": Code(
         413,
         "The body is too large",
-        "A body holds at most 1 MiB, that of a batch 32 MiB; values are nested at most 64 deep.",
+        "A body holds at most 1 MiB, that of a batch 32 MiB, with at most 1,500,000 objects and arrays and 5,000,000 values; "
+        "values are nested at most 64 deep.",
     ),
     "uri-too-long": Code(
         414,
@@ -92,6 +108,14 @@ CODES: dict[str, Code] = {
     ),
     "unsupported-media-type": Code(
         415, "The body is not declared as JSON", "Send `Content-Type: application/json`, without a content encoding."
+    ),
+    "misdirected-request": Code(
+        421,
+        "This server is not known by that name",
+        "`Host` is a name of the public DNS that is not one of this server's. Where no credentials are asked for, a page that "
+        "makes its own name point at this server could use it; so a public name has to stand in the setting "
+        "ERRANDER_ALLOWED_HOSTS. IP addresses, names without a dot, and names below .localhost, .local, .internal and .svc "
+        "need not.",
     ),
     "validation-failed": Code(
         422,
@@ -119,7 +143,8 @@ CODES: dict[str, Code] = {
     "headers-too-large": Code(
         431,
         "The headers are too large",
-        "The head of a request (its first line and all its headers) has at most 32 KiB and 100 headers.",
+        "The head of a request (its first line and all its headers) has at most 32 KiB and 100 headers; trailers, and what "
+        "stands around the chunks of a body, have at most 32 KiB too.",
     ),
     "internal": Code(
         500, "Internal error", "Something is wrong on the server. `instance` finds the failure in its log."

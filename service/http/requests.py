@@ -1,9 +1,11 @@
 """Reading requests: bodies within limits, query parameters that are known, headers that are well formed."""
 
+import asyncio
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Path
@@ -13,6 +15,7 @@ from starlette.requests import Request
 from service.http import strict_json
 from service.http.addresses import is_fixed
 from service.http.problems import FieldError, Problem, invalid, invalid_field, not_found
+from service.services import services_of
 from service.version import server_version
 
 MAX_BODY = 1024 * 1024
@@ -30,6 +33,10 @@ _BARE = r"-?\d{1,15}(?:\.\d{1,3})?|[A-Za-z*][!#$%&'*+.^_`|~:/0-9A-Za-z-]*|:[A-Za
 _STRING_ITEM = re.compile(rf"^{_STRING}(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{_BARE}))?)*\Z")
 _JSON = re.compile(r"^application/(json|[a-z0-9.+-]+\+json)$")
 
+
+_AT_ONCE: Final = 256 * 1024
+"""Bytes of a body that is decoded between two other requests: at most some 25 ms. A longer one is decoded beside them."""
+_decoding: Final = ThreadPoolExecutor(1, "errander.json")  # one: a second one would only take turns with it
 
 _ABSENT = object()
 """What a body is that is not there; `null` is one, and no object."""
@@ -73,8 +80,9 @@ async def _value_of(request: Request, limit: int) -> object:
         raise Problem(
             "unsupported-media-type", f"content encoding {encoding[:40]!r} is not read; send the body as it is"
         )
-    value: object = strict_json.decode(raw)
-    return value
+    if len(raw) <= _AT_ONCE:
+        return strict_json.decode(raw)
+    return await asyncio.get_running_loop().run_in_executor(_decoding, strict_json.decode, raw)
 
 
 async def _bytes_of(request: Request, limit: int) -> bytes:
@@ -103,7 +111,8 @@ def id_of(text: str) -> UUID | None:
 async def _job_id(request: Request, job_id: Annotated[str, Path(description="The id of a job.")]) -> UUID:
     found = id_of(job_id)
     if found is None:
-        if is_fixed(request):  # `/v1/jobs/batch` and its like: another route's address, by a method it does not have
+        # `/v1/jobs/batch` and its like: another route's address, by a method it does not have
+        if is_fixed(request, services_of(request).methods):
             raise HTTPException(405)
         raise not_found(f"job {job_id[:100]!r}")
     return found

@@ -16,6 +16,11 @@ from service.http.problems import FieldError, Problem, invalid, invalid_field
 
 MAX_DEPTH = 64
 """Arrays and objects inside each other."""
+MAX_NESTED = 1_500_000
+"""Arrays and objects of a body. Each takes some 200 bytes of memory, however short its text is; a batch of 32 MiB full of
+records of 22 bytes has as many."""
+MAX_VALUES = 5_000_000
+"""Values of a body, at up to 60 bytes each: with the objects, what a body of 32 MiB may at worst take ten times its size for."""
 
 
 class _NotJsonError(Exception):
@@ -53,6 +58,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse
 
 def decode(raw: bytes) -> Any:
     """The value of a body. Raises Problem: `malformed-json`, `payload-too-large` or `validation-failed`."""
+    _refuse_too_many(raw)
     try:
         value = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -80,6 +86,20 @@ def decode(raw: bytes) -> Any:
 def encode(value: Any) -> str:
     """A value that `decode` could have returned, or a document of ours, as compact JSON text."""
     return to_json(value).decode()
+
+
+def _refuse_too_many(raw: bytes) -> None:
+    """Counts what would be made before any of it is. Marks inside texts count too, so this never takes long: telling them
+    apart is what decoding is for.
+    """
+    if len(raw) < 2 * MAX_NESTED:
+        return
+    nested = raw.count(b"{") + raw.count(b"[")
+    if nested > MAX_NESTED or nested + raw.count(b",") > MAX_VALUES:
+        raise Problem(
+            "payload-too-large",
+            f"the body has more than {MAX_NESTED} objects and arrays, or {MAX_VALUES} values; send it in several parts",
+        )
 
 
 def _too_deep() -> Problem:

@@ -38,7 +38,8 @@ _GUARDED: Final = ("unauthenticated", "forbidden", "quota-exceeded")
 _ABOUT: Final = (
     "Durable job scheduling and execution. Times are RFC 3339 in UTC, durations seconds. Every 4xx and 5xx is a problem "
     "document (RFC 9457). Beside what each operation lists, any request may be answered with 400 `malformed-request`, 404 "
-    "`not-found`, 405 `method-not-allowed`, 414 `uri-too-long` or 431 `headers-too-large`. HEAD is answered wherever GET is."
+    "`not-found`, 405 `method-not-allowed`, 408 `request-timeout`, 414 `uri-too-long`, 421 `misdirected-request` or 431 "
+    "`headers-too-large`. HEAD is answered wherever GET is."
 )
 
 

@@ -121,7 +121,7 @@ def problem_schema() -> dict[str, Any]:
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
             "detail": text,
             "instance": {"type": "string", "format": "uri"},
-            "code": {"type": "string", "enum": sorted(CODES)},
+            "code": {"type": "string", "description": "A later version may have others.", "examples": sorted(CODES)},
             "errors": {"type": "array", "items": error, "maxItems": MAX_ERRORS},
             "job_id": {"type": "string", "description": "The job that it is about."},
             "job_status": {"type": "string", "description": "How that job stands."},

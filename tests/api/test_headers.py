@@ -151,14 +151,23 @@ async def test_a_long_answer_to_a_read_is_compressed_where_the_client_takes_it(a
     plain = await api.get("/v1/jobs?include=payload", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.headers["vary"] == "Accept-Encoding"
-    for taken in ("gzip", "deflate, gzip;q=0.5, br", "*", "GZIP ; q=1.0"):
+    for taken in ("gzip", "deflate, gzip;q=0.5, br", "*", "GZIP ; q=1.0", "*;q=0, gzip", "identity;q=0.5,*;q=0.1"):
         async with api.stream("GET", "/v1/jobs?include=payload", headers={"Accept-Encoding": taken}) as answer:
             raw = b"".join([part async for part in answer.aiter_raw()])
         assert answer.headers["content-encoding"] == "gzip", taken
         assert answer.headers["vary"] == "Accept-Encoding"
         assert int(answer.headers["content-length"]) == len(raw) < len(plain.content)
         assert json.loads(gzip.decompress(raw)) == plain.json()
-    for refused in ("gzip;q=0", "gzip; q=0.000, identity", "br", "x-gzip2"):
+    for refused in (
+        "gzip;q=0",
+        "gzip; q=0.000, identity",
+        "br",
+        "x-gzip2",
+        "gzip;q=0, *",
+        "*,gzip;q=0",
+        "*;q=0",
+        "gzip;q=x",
+    ):
         answer = await api.get("/v1/jobs?include=payload", headers={"Accept-Encoding": refused})
         assert "content-encoding" not in answer.headers, refused
 
@@ -171,6 +180,21 @@ async def test_a_tag_names_the_compressed_answer_too(api: httpx.AsyncClient) -> 
         assert ("content-encoding" in answer.headers) == (taken == "gzip")
         tags.add(answer.headers["etag"])
     assert len(tags) == 1
+
+
+async def test_whatever_a_read_is_answered_varies_with_what_the_client_takes(api: httpx.AsyncClient) -> None:
+    """A cache that keeps one form must know that there is another, also where this one is short, or only not changed."""
+    job = await submitted(api, payload={"text": "long " * 400})
+    address = f"/v1/jobs/{job['id']}"
+    whole = await api.get(address)
+    for answer in (
+        whole,
+        await api.get(address, headers={"If-None-Match": whole.headers["etag"]}),
+        await api.head(address),
+        await api.get(f"/v1/jobs/{(await submitted(api))['id']}"),
+        await api.get("/nowhere"),
+    ):
+        assert answer.headers.get_list("vary") == ["Accept-Encoding"], answer
 
 
 async def test_what_is_short_or_no_read_or_a_stream_is_not_compressed(app: FastAPI, api: httpx.AsyncClient) -> None:
@@ -286,6 +310,10 @@ async def test_any_other_origin_is_refused(open_app: FastAPI, database: Database
         {"Sec-Fetch-Site": "same-site", "Origin": "http://test:3000"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "https://[::1"},
+        {"Origin": "http://[test]"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://["},
     ],
 )
 async def test_a_form_on_another_page_changes_nothing(api: httpx.AsyncClient, headers: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 leaves nothing behind.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -252,7 +253,8 @@ async def test_any_query_is_answered_or_refused(api: httpx.AsyncClient) -> None:
 
 
 async def test_any_header_is_taken_or_refused(api: httpx.AsyncClient, book: JobBook) -> None:
-    raw = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=60)
+    text = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=60)
+    raw = st.one_of(text, text.map("http://[{}".format), text.map("gzip;q={}, *".format))
     names = st.sampled_from(
         [
             *("idempotency-key", "if-none-match", "if-match", "authorization", "x-request-id", "accept-encoding"),
@@ -332,6 +334,31 @@ async def test_a_batch_over_its_limit_leaves_no_row(api: httpx.AsyncClient, book
     assert await rows(book) == 0
     assert (await answered(api.post("/v1/jobs/batch", content=content, headers=JSON))).status_code == 202
     assert await rows(book) == 32
+
+
+DENSE = {"objects": b'{"a":1}', "empty": b"{}", "arrays": b"[]", "texts": b'""', "numbers": b"1"}
+
+
+@pytest.mark.parametrize("what", DENSE)
+async def test_a_body_that_would_fill_the_memory_is_refused_unread(api: httpx.AsyncClient, what: str) -> None:
+    """Each of these takes a second or more to decode, and most of them a gigabyte."""
+    one = DENSE[what] + b","
+    content = b'{"jobs":[' + one * (30 * 1024 * 1024 // len(one)) + DENSE[what] + b"]}"
+    answer = await answered(api.post("/v1/jobs/batch", content=content, headers=JSON))
+    assert answer.json()["code"] == "payload-too-large"
+    assert "several parts" in answer.json()["detail"]
+
+
+async def test_others_are_answered_while_a_large_body_is_decoded(api: httpx.AsyncClient, book: JobBook) -> None:
+    content = text_of({"jobs": [{"task": "demo.echo", "payload": {"x": list(range(20))}} for _ in range(40_000)]})
+    sent = asyncio.create_task(answered(api.post("/v1/jobs/batch", content=content, headers=JSON)))
+    answers = 0
+    while not sent.done():
+        await api.get("/healthz")
+        await asyncio.sleep(0.001)
+        answers += 1
+    assert (await sent).status_code == 422
+    assert answers > 10
 
 
 async def test_a_refused_item_takes_the_whole_batch_with_it(

@@ -4,90 +4,24 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from db.engine import Database
-from service.http.protocol import MAX_HEAD, MAX_HEADERS, MAX_TARGET
-from service.serving import PROTOCOL
+from service.http.heads import MAX_HEAD, MAX_HEADERS, MAX_TARGET
+from tests.api.wire import is_problem, listening, read_answer, request, sent
 from tests.fixtures.jobs import JobBook
-
-Answer = tuple[int, dict[str, str], bytes]
 
 MIB = 1024 * 1024
 JOB = b'{"task": "demo.echo"}'
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which belong to pytest here."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
 @pytest.fixture
 async def port(app: FastAPI, database: Database) -> AsyncIterator[int]:
     """Where the running application listens."""
-    server = _Server(
-        uvicorn.Config(
-            app,
-            port=0,
-            http=PROTOCOL,
-            ws="none",
-            access_log=False,
-            log_config=None,
-            lifespan="on",
-        )
-    )
-    serving = asyncio.create_task(server.serve())
-    try:
-        while not server.started:
-            assert not serving.done(), serving.exception()
-            await asyncio.sleep(0.005)
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
-
-
-async def read_answer(reader: asyncio.StreamReader, *, bodiless: bool = False) -> Answer:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-    length = 0 if bodiless else int(headers.get("content-length", "0"))
-    return int(head[0].split(" ")[1]), headers, await reader.readexactly(length)
-
-
-async def sent(port: int, *parts: bytes, bodiless: bool = False) -> Answer:
-    """The answer to raw bytes; a connection that the server closes while they are sent may still have one."""
-    async with asyncio.timeout(20):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            with contextlib.suppress(ConnectionError):
-                for part in parts:
-                    writer.write(part)
-                    await writer.drain()
-            return await read_answer(reader, bodiless=bodiless)
-        finally:
-            writer.close()
-
-
-def is_problem(answer: Answer, code: str, status: int) -> dict[str, Any]:
-    found_status, headers, body = answer
-    assert headers["content-type"] == "application/problem+json", answer
-    found: dict[str, Any] = json.loads(body)
-    assert (found["code"], found_status, found["status"]) == (code, status, status)
-    assert found["instance"] == f"urn:request:{headers['x-request-id']}"
-    for name in ("errander-version", "x-content-type-options", "content-security-policy", "cache-control"):
-        assert headers[name], name
-    return found
-
-
-def request(line: str, *headers: str, body: bytes = b"") -> bytes:
-    return "\r\n".join([line, "Host: test", *headers, "", ""]).encode("latin-1") + body
+    async with listening(app) as number:
+        yield number
 
 
 NO_HTTP = [

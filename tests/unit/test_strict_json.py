@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.http import strict_json
+from service.http.problems import Problem
 from service.http.strict_json import decode, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -31,3 +34,34 @@ def test_what_is_written_reads_back_as_it_was(value: Any) -> None:
 @given(st.integers(min_value=10**300, max_value=10**4_200))
 def test_large_integers_stay_exact(value: int) -> None:
     assert int(encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_taken"),
+    [
+        (b"[" + b"{}," * 8 + b"{}]", True),
+        (b"[" + b"{}," * 9 + b"{}]", False),
+        (b"[" + b"1," * 28 + b"1]", True),
+        (b"[" + b"1," * 30 + b"1]", False),
+        (b'["' + b"x" * 100 + b'"]', True),
+    ],
+)
+def test_a_value_has_as_many_parts_as_may_be(monkeypatch: pytest.MonkeyPatch, raw: bytes, is_taken: bool) -> None:
+    monkeypatch.setattr(strict_json, "MAX_NESTED", 10)
+    monkeypatch.setattr(strict_json, "MAX_VALUES", 30)
+    if is_taken:
+        assert decode(raw) == json.loads(raw)
+    else:
+        with pytest.raises(
+            Problem, match="payload-too-large: the body has more than 10 objects and arrays, or 30 values"
+        ):
+            decode(raw)
+
+
+def test_a_batch_of_records_may_be_as_large_as_any() -> None:
+    """A field every 16 bytes, a record every 32: denser than jobs are, and taken."""
+    record = b'{"sku":"abc-123","n":1},'
+    items = b'{"task":"a","payload":{"lines":[' + record * 133 + b"{}]}},"
+    raw = b'{"jobs":[' + items * (32 * 1024 * 1024 // len(items)) + b"{}]}"
+    strict_json._refuse_too_many(raw)
+    assert len(raw) > 33_000_000
