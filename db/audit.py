@@ -44,6 +44,7 @@ class Action(StrEnum):
     KEY_CREATE = "key.create"
     KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
+    KEY_TOKEN = "key.token"  # noqa: S105 - the name of an action
     CONSISTENCY_REPAIR = "consistency.repair"
 
 

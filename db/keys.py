@@ -29,6 +29,11 @@ class KeyRecord:
     replaces: str | None
     active: bool
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it expires or gives way to its successor, whichever is first; None: not by itself."""
+        return min((end for end in (self.expires_at, self.retires_at) if end is not None), default=None)
+
     @classmethod
     def of(cls, row: Any) -> Self:
         """From a row of `parts/key_columns.sql`."""
@@ -97,6 +102,15 @@ async def newest(link: Link, tenant: str, *, after: tuple[datetime, str] | None,
 async def revoke(link: Link, tenant: str, key_id: str) -> KeyRecord | None:
     """Ends a tenant's key for good; None where there is none."""
     row = await link.row("key_revoke", tenant=tenant, id=key_id)
+    return None if row is None else KeyRecord.of(row)
+
+
+async def partner(link: Link, key: KeyRecord) -> KeyRecord | None:
+    """The key of the same rotation that is good beside `key`: its successor, or the one that it replaces; None: there is none.
+
+    Nobody makes one meanwhile if this transaction holds `key`, and `key` is active.
+    """
+    row = await link.row("key_partner", tenant=key.tenant, id=key.id, replaces=key.replaces)
     return None if row is None else KeyRecord.of(row)
 
 

@@ -1,5 +1,6 @@
 """`/v1/auth/token`: an API key for a short JWT."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from fastapi import APIRouter
@@ -7,17 +8,20 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from db.audit import Action, Kind
+from service import audit
 from service.api.key_forms import ScopeName
-from service.auth.errors import lacks, refused
-from service.auth.guard import Guard, credential
+from service.auth.errors import lacks
+from service.auth.guard import credential
 from service.auth.keys import PREFIX
+from service.auth.principal import set_principal
 from service.auth.scopes import expanded
 from service.fields import Body, read
 from service.http.guarded_route import GuardedRoute
 from service.http.problems import Problem, invalid, invalid_field
 from service.http.requests import action_body_of, refuse_unknown
 from service.openapi.operations import CREDENTIAL, answers, operation
-from service.representation import json_response
+from service.representation import json_response, moment_text
 from service.services import services_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -52,20 +56,22 @@ class TokenDocument(BaseModel):
 )
 async def create_token(request: Request) -> Response:
     """The token ends with the key, or before it. A token cannot be exchanged for another."""
-    guard: Guard = request.app.state.guard
+    services = services_of(request)
+    guard = services.guard
     refuse_unknown(request)
     body = read(TokenBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
     # asked for here too, because with ERRANDER_AUTH=off nobody else did
-    principal = await guard.authenticated(dict(request.scope))
-    if principal.key_id is None or not credential(dict(request.scope)).startswith(PREFIX.encode()):
-        raise refused("only an API key can be exchanged for a token")
+    principal = await guard.authenticated(request.scope)
+    set_principal(request.scope, principal)
+    if principal.key_id is None or not credential(request.scope).startswith(PREFIX.encode()):
+        raise Problem("forbidden", "a token cannot be exchanged for another; send the API key itself")
     if guard.tokens is None or not guard.tokens.can_sign:
         raise Problem(
             "not-found", "this server issues no tokens: ERRANDER_JWT_SECRET is not set; use the API key itself"
         )
-    longest = services_of(request).settings.jwt_max_age_seconds
+    longest = services.settings.jwt_max_age_seconds
     if body.expires_in > longest:
         raise invalid_field("/expires_in", f"must be at most {longest:g} seconds", "range")
     scopes = principal.scopes
@@ -76,6 +82,10 @@ async def create_token(request: Request) -> Response:
             raise invalid_field("/scopes", str(error), "scope") from None
         if not scopes <= principal.scopes:
             raise lacks(min(scopes - principal.scopes))
+    ends = datetime.now(UTC) + timedelta(seconds=int(body.expires_in))
+    async with services.database.begin() as link:
+        after = {"scopes": sorted(scopes), "expires_at": moment_text(ends)}
+        await audit.record(link, request, Action.KEY_TOKEN, Kind.KEY, principal.key_id, after=after)
     text = guard.tokens.issue(
         subject=principal.name,
         tenant=principal.tenant,

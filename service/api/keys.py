@@ -1,6 +1,7 @@
 """`/v1/keys`: API keys of the tenant: make, list, rotate, revoke."""
 
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 from typing import Final
 
 from fastapi import APIRouter
@@ -49,7 +50,7 @@ _PAGING = [
     ),
 )
 async def create_key(request: Request) -> Response:
-    """Of one's own tenant, with no more than one's own scopes."""
+    """Of one's own tenant, with no more than one's own scopes, and valid for no longer than the credential it is made with."""
     services, principal = services_of(request), principal_of(request)
     refuse_unknown(request)
     body = read(KeyBody, await body_of(request))
@@ -59,6 +60,8 @@ async def create_key(request: Request) -> Response:
     if errors:
         raise invalid(errors)
     _refuse_more(principal, body.scopes)
+    _refuse_outliving(principal, body.expires_at, body.expires_in)
+    has_end = body.expires_at is not None or body.expires_in is not None
     wish = Wish(
         tenant=principal.tenant,
         name=body.name,
@@ -66,7 +69,7 @@ async def create_key(request: Request) -> Response:
         by=principal.name,
         tasks=body.tasks,
         max_priority=body.max_priority,
-        expires_at=body.expires_at,
+        expires_at=body.expires_at if has_end else _end_of(principal),
         expires_in=body.expires_in,
     )
     async with services.database.begin() as link:
@@ -84,14 +87,34 @@ def _refuse_more(principal: Principal, scopes: list[str]) -> None:
         raise lacks(min(missing))
 
 
+def _end_of(principal: Principal) -> datetime | None:
+    return None if principal.expires_at is None else datetime.fromtimestamp(principal.expires_at, UTC)
+
+
+def _refuse_outliving(principal: Principal, expires_at: datetime | None, expires_in: float | None) -> None:
+    """Raises Problem where a key is wished for longer than the credential that it is made with is valid."""
+    end, wished = principal.expires_at, None if expires_at is None else expires_at.timestamp()
+    if expires_in is not None:
+        wished = time.time() + expires_in
+    if end is not None and wished is not None and wished > end:
+        raise _outlives(principal)
+
+
+def _outlives(principal: Principal) -> Problem:
+    return Problem(
+        "forbidden",
+        f"this credential ends at {moment_text(_end_of(principal))}, and what is made with it may not be valid for longer; "
+        "use one that does not end before",
+    )
+
+
 def _shown_once(request: Request, record: KeyRecord, text: str) -> Response:
     headers = _NO_STORE | {"Location": f"{request.scope.get('root_path', '')}/v1/keys/{record.id}"}
     return json_response(key_document(record) | {"key": text}, 201, headers)
 
 
 def _guard(request: Request) -> Guard:
-    found: Guard = request.app.state.guard
-    return found
+    return services_of(request).guard
 
 
 @router.get(
@@ -176,7 +199,9 @@ async def revoke_key(request: Request, key_id: str) -> Response:
     status_code=201,
     operation_id="rotate_key",
     summary="Make the successor of an API key",
-    responses=answers(NewKeyDocument, "malformed-json", "unsupported-media-type", "key-not-active", status=201),
+    responses=answers(
+        NewKeyDocument, "malformed-json", "unsupported-media-type", "key-not-active", "rotation-under-way", status=201
+    ),
     openapi_extra=operation(Scope.KEYS_MANAGE, body=RotateBody, required=False, example={"overlap": 3600}),
 )
 async def rotate_key(request: Request, key_id: str) -> Response:
@@ -199,7 +224,10 @@ async def _rotated(request: Request, key_id: str, overlap: float) -> tuple[KeyRe
         if not former.active:
             raise Problem("key-not-active", f"key {key_id} has expired or was revoked; make a new one")
         _refuse_more(principal, list(former.scopes))
-        made, text = await issue(link, _guard(request).pepper, _successor(former, principal.name))
+        partner = await keys.partner(link, former)
+        if partner is not None:
+            raise _under_way(former, partner)
+        made, text = await issue(link, _guard(request).pepper, _successor(former, principal))
         retired = await keys.retire(link, principal.tenant, key_id, seconds=overlap)
         was = {"retires_at": moment_text(former.retires_at)}
         became = {"retires_at": retired and moment_text(retired.retires_at), "successor": made.id}
@@ -208,18 +236,43 @@ async def _rotated(request: Request, key_id: str, overlap: float) -> tuple[KeyRe
     return made, text
 
 
-def _successor(former: KeyRecord, by: str) -> Wish:
+def _successor(former: KeyRecord, maker: Principal) -> Wish:
+    """As long as the former was meant to be valid, and no longer than the maker's credential is.
+
+    Raises Problem where that is less than the former has: a rotation must not end earlier what it renews.
+    """
     lifetime = None if former.expires_at is None else (former.expires_at - former.created_at).total_seconds()
+    ends_with = _end_of(maker)
+    if ends_with is not None:
+        if former.expires_at is None or former.expires_at > ends_with:
+            raise _outlives(maker)
+        if lifetime is not None and time.time() + lifetime <= ends_with.timestamp():
+            ends_with = None
     return Wish(
         tenant=former.tenant,
         name=former.name,
         scopes=former.scopes,
-        by=by,
+        by=maker.name,
         tasks=former.tasks,
         max_priority=former.max_priority,
+        expires_at=ends_with,
         expires_in=lifetime,
         replaces=former.id,
     )
+
+
+def _under_way(former: KeyRecord, partner: KeyRecord) -> Problem:
+    if partner.replaces == former.id:
+        why = (
+            f"key {former.id} has a successor, {partner.id}, since {moment_text(partner.created_at)}: use that one; "
+            "if it was lost, revoke it and rotate again"
+        )
+    else:
+        why = (
+            f"key {partner.id}, which {former.id} replaces, is still good, until {moment_text(partner.ends_at)}: "
+            "revoke it, or wait until then, and rotate again"
+        )
+    return Problem("rotation-under-way", why, key_id=partner.id)
 
 
 def _no_key(key_id: str) -> Problem:

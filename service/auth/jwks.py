@@ -28,7 +28,8 @@ FIRST_PATIENCE_SECONDS: Final = 5.0
 LARGEST: Final = 256 * 1024
 """Bytes of a set."""
 _RSA_BITS: Final = 2048
-_TIMEOUT: Final = httpx.Timeout(5.0)
+FETCH_SECONDS: Final = 5.0
+"""How long a fetch may take in all: whoever waits for a key waits for it."""
 
 
 class UnknownKey(Exception):
@@ -89,7 +90,7 @@ class KeySet:
     async def _replace(self) -> None:
         try:
             keys = usable(await self._fetch())
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+        except Exception as error:  # whatever an issuer publishes, the last good set stays in use
             _log.warning("jwks.unavailable", error=repr(error))
             return
         if not keys:
@@ -108,7 +109,7 @@ def usable(document: Mapping[str, Any]) -> dict[str | None, jwt.PyJWK]:
     for data in listed:
         key = _usable(data)
         if key is not None:
-            found[key.key_id] = key
+            found[data.get("kid")] = key
     if len(found) == 1:
         found[None] = next(iter(found.values()))
     else:
@@ -119,9 +120,11 @@ def usable(document: Mapping[str, Any]) -> dict[str | None, jwt.PyJWK]:
 def _usable(data: Any) -> jwt.PyJWK | None:
     if not isinstance(data, dict) or data.get("kty") not in ("RSA", "EC", "OKP") or data.get("use", "sig") != "sig":
         return None
+    if not isinstance(data.get("kid"), str | None):
+        return None
     try:
         key = jwt.PyJWK({name: value for name, value in data.items() if name != "d"})
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except Exception:  # the library raises what its parts raise; one odd key must not cost the others
         return None
     if isinstance(key.key, RSAPublicKey) and key.key.key_size < _RSA_BITS:
         return None
@@ -132,14 +135,16 @@ def fetch_from(url: str) -> Fetch:
     """Fetches a key set over HTTP: no redirects, no proxies of the environment, bounded in time and size."""
 
     async def fetch() -> Mapping[str, Any]:
+        # One limit over all of it: those of the client are for each piece, and pieces may drip for ever.
         async with (
-            httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=False) as client,
-            client.stream("GET", url, headers={"Accept": "application/json"}) as answer,
+            asyncio.timeout(FETCH_SECONDS),
+            httpx.AsyncClient(timeout=FETCH_SECONDS, follow_redirects=False, trust_env=False) as client,
+            client.stream("GET", url, headers={"Accept": "application/json", "Accept-Encoding": "identity"}) as answer,
         ):
             if answer.status_code != httpx.codes.OK:
                 raise ValueError(f"the key set's address answers {answer.status_code}")
             body = b""
-            async for part in answer.aiter_bytes():
+            async for part in answer.aiter_raw():
                 body += part
                 if len(body) > LARGEST:
                     raise ValueError(f"the key set is larger than {LARGEST} bytes")

@@ -1,7 +1,8 @@
 """Who asks: what the guard knows of a request's credential, and what routes ask of it."""
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import HTTPConnection
 
@@ -32,7 +33,8 @@ class Principal:
     key_id: str | None = None
     """The API key behind it, directly or through a token that was made for it."""
     expires_at: float | None = None
-    """When the credential ends, in seconds since 1970; None: not by itself."""
+    """When the credential ends, in seconds since 1970: a JWT by its `exp`, a key when it expires or retires, whichever is
+    first, and a token that was made for a key with the earlier of both. None: not by itself."""
 
     @property
     def is_restricted(self) -> bool:
@@ -46,6 +48,11 @@ class Principal:
     def may_ask(self, priority: str) -> bool:
         """Whether jobs of `priority` may be asked for."""
         return self.max_priority is None or _RANK[Priority(priority)] <= _RANK[self.max_priority]
+
+    @property
+    def priorities(self) -> frozenset[Priority]:
+        """The priorities that may be asked for."""
+        return frozenset(filter(self.may_ask, Priority))
 
     def refusal(self, task: str, priority: str | None = None) -> str | None:
         """Why a job of `task` (and `priority`) may not be submitted or changed, in words; None: it may."""
@@ -70,7 +77,7 @@ ANYONE: Final = Principal("anyone", DEFAULT_TENANT, EVERYTHING)
 """Everybody, where `ERRANDER_AUTH` is `off`."""
 
 
-def set_principal(scope: dict[str, object], principal: Principal) -> None:
+def set_principal(scope: MutableMapping[str, Any], principal: Principal) -> None:
     """Keeps who asks with the request; the guard does, before any route runs."""
     scope[_KEY] = principal
 

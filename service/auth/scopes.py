@@ -47,6 +47,9 @@ ROLES: Final[dict[str, frozenset[Scope]]] = {
 }
 """Names that stand for several scopes wherever scopes are given."""
 
+OURS: Final = "errander:"
+"""Before a name in the token of an issuer that may serve others too, says that this service is meant."""
+
 NAMES: Final = (*(str(scope) for scope in Scope), *ROLES)
 """Everything that may stand where scopes are given."""
 
@@ -67,3 +70,11 @@ def expanded(names: Iterable[str]) -> frozenset[Scope]:
 def known(names: Iterable[str]) -> frozenset[Scope]:
     """The same, where names that mean nothing here are left out: a token may be made for several services. Pure."""
     return expanded(name for name in names if name in NAMES)
+
+
+def foreign(names: Iterable[str]) -> frozenset[Scope]:
+    """The same for the token of an issuer that serves several services, where `admin` may be anybody's.
+
+    A role counts as `errander:admin` only; a scope names what it is about itself, with or without that. Pure.
+    """
+    return known(name.removeprefix(OURS) for name in names if ":" in name)

@@ -18,7 +18,7 @@ import jwt
 from service.auth.errors import refused
 from service.auth.jwks import KeySet, UnknownKey
 from service.auth.principal import DEFAULT_TENANT
-from service.auth.scopes import Scope, known
+from service.auth.scopes import Scope, foreign, known
 
 LONGEST: Final = 8 * 1024
 """Characters of a token."""
@@ -137,7 +137,8 @@ class Tokens:
         key_id = said.get(KEY_CLAIM)
         if key_id is not None and not isinstance(key_id, str):
             raise refused(f"{KEY_CLAIM} must be a text")
-        return Claims(subject, tenant, known(scope.split()), float(expires), key_id)
+        scopes = known(scope.split()) if self._keys is None else foreign(scope.split())
+        return Claims(subject, tenant, scopes, float(expires), key_id)
 
 
 def _is_moment(value: object) -> bool:

@@ -30,20 +30,20 @@ _SMOOTH_SECONDS: Final = 10.0
 class Taking:
     """Around making `jobs` jobs of a tenant, which count from the beginning. `made` may be set to how many it were."""
 
-    __slots__ = ("_backlog", "_jobs", "_tenant", "made")
+    __slots__ = ("_backlog", "_tenant", "jobs", "made")
 
     def __init__(self, backlog: "Backlog", tenant: str, jobs: int) -> None:
         self._backlog = backlog
         self._tenant = tenant
-        self._jobs = jobs
+        self.jobs = jobs
         self.made = jobs
 
     def __enter__(self) -> Self:
-        self._backlog.begin(self._tenant, self._jobs)
+        self._backlog.begin(self._tenant, self.jobs)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._backlog.end(self._tenant, self._jobs, self.made if kind is None else 0)
+        self._backlog.end(self._tenant, self.jobs, self.made if kind is None else 0)
 
 
 class Backlog:

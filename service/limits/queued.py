@@ -1,7 +1,7 @@
 """Jobs of a tenant that may wait.
 
-A submit that would go beyond the limit is refused, and told when to come back: when as many jobs have left the queue as
-are too many. A submit whose idempotency key is held makes no job and finds its answer, however full the queue is.
+A submit or a replay that would go beyond the limit is refused, and told when to come back: when as many jobs have left the
+queue as are too many. A submit whose idempotency key is held makes no job and finds its answer, however full the queue is.
 
 What is known may be a moment old (`service.limits.backlog`): several processes that accept at the same time may together go
 beyond the limit by what they accept until the next count.
@@ -113,16 +113,39 @@ class QueueLimit:
         with self._backlog.taking(tenant, jobs) as taking:
             yield taking
 
+    @contextlib.asynccontextmanager
+    async def room_for_some(self, request_scope: Scope, tenant: str, jobs: int) -> AsyncIterator[Taking]:
+        """Around putting back as many of `jobs` jobs as there is room for, which `Taking.jobs` says.
+
+        Raises Problem `quota-exceeded` where there is room for none.
+        """
+        if not self._limit or not jobs:
+            yield Taking(self._backlog, tenant, jobs)
+            return
+        free = await self._free(tenant, jobs)
+        fitting = min(jobs, free)
+        self._say(request_scope, free - fitting)
+        if not fitting:
+            raise await self._refusal(tenant, 1)
+        with self._backlog.taking(tenant, fitting) as taking:
+            yield taking
+
     async def _fits(self, request_scope: Scope | None, tenant: str, jobs: int) -> bool:
-        """Whether there is room. A refusal rests on the newest count, an acceptance waits for none."""
+        free = await self._free(tenant, jobs)
+        fits = jobs <= free
+        if request_scope is not None:
+            self._say(request_scope, free - jobs * fits)
+        return fits
+
+    async def _free(self, tenant: str, jobs: int) -> int:
+        """For how many jobs there is room. Too little for `jobs` rests on the newest count, enough waits for none."""
         there = await self._backlog.waiting(tenant)
         if there + jobs > self._limit:
             there = await self._backlog.waiting(tenant, newest=True)
-        fits = there + jobs <= self._limit
-        if request_scope is not None:
-            left = max(0, self._limit - there - jobs * fits)
-            say(request_scope, self._policy, f'"{NAME}";r={left}')
-        return fits
+        return max(0, self._limit - there)
+
+    def _say(self, request_scope: Scope, left: int) -> None:
+        say(request_scope, self._policy, f'"{NAME}";r={left}')
 
     async def _new_of(self, tenant: str, batch: Batch) -> int:
         """How many jobs a batch would make, as far as its keys are held at this moment."""

@@ -1,11 +1,10 @@
-"""Requests a credential and a tenant may send, and credentials an address may get wrong.
+"""Requests a credential and a tenant may send, and secrets of a key that a network may get wrong.
 
 What is counted is named by a digest: nothing in Redis says who a tenant is.
 """
 
 import asyncio
 import hashlib
-import ipaddress
 from collections.abc import Coroutine, Sequence
 from math import ceil
 from typing import Any, Final, TypeVar
@@ -16,6 +15,7 @@ from starlette.types import Scope
 from service.auth.principal import Principal
 from service.http.problems import Problem
 from service.limits.counters import CALL_SECONDS, Counters
+from service.limits.guesses import Guesses
 from service.limits.rates import Rate, rate_of, say, unsay
 from service.limits.window import Window
 from service.settings import ApiSettings
@@ -29,8 +29,6 @@ JOBS_A_REQUEST: Final = 100
 """So many jobs of a batch count as one request."""
 _MOST: Final = 10_000
 """Identities that are remembered; they are forgotten all at once, which costs each at most a lot."""
-_NETWORK: Final = 64
-"""Bits of an IPv6 address that one customer is given: the rest is theirs to choose."""
 
 
 class RateLimits:
@@ -40,14 +38,13 @@ class RateLimits:
         is_on = settings.auth == "required"
         self._key = rate_of("key", settings.rate_limit_key) if is_on else None
         self._tenant = rate_of("tenant", settings.rate_limit_tenant) if is_on else None
-        self._auth = rate_of("auth", settings.rate_limit_auth) if is_on else None
+        self.guesses = Guesses(rate_of("auth", settings.rate_limit_auth) if is_on else None)
         if not is_on and (settings.rate_limit_key or settings.rate_limit_tenant):
             _log.warning("limits.off", hint="ERRANDER_AUTH is off, so credentials and tenants cannot be told apart")
         self._counters = Counters(settings.redis_url.get_secret_value(), patience=patience)
         self._policies = ", ".join(rate.policy for rate in (self._key, self._tenant) if rate is not None)
         self._of_principal: dict[tuple[str, str], Sequence[Window]] = {}
         self._of_tenant: dict[str, Window] = {}
-        self._of_address: dict[str, Window] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -96,22 +93,6 @@ class RateLimits:
             unsay(request_scope)
             await self.admit(principal, request_scope, cost)
 
-    def may_try(self, address: str | None) -> None:
-        """Raises Problem `quota-exceeded` where the address has sent too many credentials that were none."""
-        window = self._of_address.get(_network(address))
-        if window is not None and window.is_closed:
-            raise _failed_too_often(window)
-
-    async def failed(self, address: str | None) -> None:
-        """Counts a credential that was none."""
-        if self._auth is None:
-            return
-        network = _network(address)
-        window = self._of_address.get(network)
-        if window is None:
-            window = _kept(self._of_address, network, self._window(self._auth, network))
-        await window.take()
-
     def _windows_of(self, principal: Principal) -> Sequence[Window]:
         who = principal.tenant, principal.key_id or principal.name
         found = self._of_principal.get(who)
@@ -143,19 +124,6 @@ def _kept(known: dict[K, V], name: K, value: V) -> V:
     return value
 
 
-def _network(address: str | None) -> str:
-    """Whom an address stands for: itself, or the network of an IPv6 address. Pure."""
-    try:
-        found = ipaddress.ip_address(address or "")
-    except ValueError:
-        return address or ""
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((found, _NETWORK), strict=False))
-
-
 def _exceeded(window: Window, cost: int) -> Problem:
     rate = window.rate
     whose = "this credential" if rate.name == "key" else "this tenant"
@@ -166,20 +134,5 @@ def _exceeded(window: Window, cost: int) -> Problem:
         "quota-exceeded",
         f"{whose} may send {rate.quota} requests in {rate.seconds} s{asked}; send this again in {seconds} s",
         headers={"Retry-After": str(seconds)},
-        **{"violated-policies": [rate.name]},
-    )
-
-
-def _failed_too_often(window: Window) -> Problem:
-    rate = window.rate
-    return Problem(
-        "quota-exceeded",
-        f"{rate.quota} credentials from this address were not valid in {rate.seconds} s; correct them, and try again in "
-        f"{window.opens_in} s",
-        headers={
-            "Retry-After": str(window.opens_in),
-            "RateLimit-Policy": rate.policy,
-            "RateLimit": window.state,
-        },
         **{"violated-policies": [rate.name]},
     )

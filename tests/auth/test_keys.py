@@ -12,8 +12,9 @@ from db import keys as kept_keys
 from db.engine import Database, Link
 from db.keys import KeyRecord
 from service.auth import keys
-from service.auth.guard import KEY_SECONDS, Guard
+from service.auth.guard import Guard
 from service.auth.issuing import Wish, issue
+from service.auth.key_records import KEY_SECONDS
 from service.auth.scopes import Scope
 from service.http.problems import Problem
 from service.main import create_app
@@ -78,6 +79,35 @@ async def test_nobody_makes_a_key_that_may_more_than_he_does(api: httpx.AsyncCli
     problem(refused, "forbidden", 403)
 
 
+async def test_a_key_does_not_outlive_the_credential_it_was_made_with(
+    api: httpx.AsyncClient, make_key: MakeKey, book: JobBook
+) -> None:
+    endless, maker = (await make_key("jobs:read")).split("_")[1], await make_key("admin", expires_in=3600)
+    ends = await book.execute("SELECT expires_at FROM errander.api_keys WHERE id = $1", maker.split("_")[1])
+    token = (await api.post("/v1/auth/token", json={"expires_in": 60}, headers=bearer(maker))).json()["access_token"]
+
+    async def make(credential: str, **more: Any) -> httpx.Response:
+        body = {"name": "a", "scopes": ["jobs:read"]} | more
+        return await api.post("/v1/keys", json=body, headers=bearer(credential))
+
+    made = (await make(maker)).json()
+    assert datetime.fromisoformat(made["expires_at"]) == ends
+    soon = datetime.fromisoformat((await make(token)).json()["expires_at"])
+    assert soon - datetime.fromisoformat(made["created_at"]) < timedelta(seconds=65)
+    assert (await make(token, expires_in=30)).status_code == 201
+    for refused in (
+        await make(maker, expires_in=7200),
+        await make(maker, expires_at="2099-01-01T00:00:00Z"),
+        await make(token, expires_in=600),
+        await api.post(f"/v1/keys/{endless}/rotate", headers=bearer(maker)),
+        await api.post(f"/v1/keys/{made['id']}/rotate", headers=bearer(token)),
+    ):
+        assert "this credential ends at" in problem(refused, "forbidden", 403)["detail"]
+    successor = await api.post(f"/v1/keys/{maker.split('_')[1]}/rotate", headers=bearer(maker))
+    assert successor.status_code == 201
+    assert datetime.fromisoformat(successor.json()["expires_at"]) == ends, "it renews itself, not its time"
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
@@ -136,10 +166,36 @@ async def test_a_key_and_its_successor_are_both_good_until_the_overlap_ends(
     assert (document["scopes"], document["tasks"], document["max_priority"]) == (["jobs:read"], ["email.*"], "low")
     for key in (former, document["key"]):
         assert (await api.get("/v1/jobs", headers=bearer(key))).status_code == 200
-    again = await api.post(path, json={"overlap": 0}, headers=bearer(admin))
-    assert again.status_code == 201
+    at_once = await api.post(f"/v1/keys/{document['id']}/rotate", json={"overlap": 0}, headers=bearer(admin))
+    problem(at_once, "rotation-under-way", 409)
+    await api.post(path.replace("rotate", "revoke"), headers=bearer(admin))
     problem(await api.get("/v1/jobs", headers=bearer(former)), "unauthenticated", 401)
-    assert (await api.get("/v1/jobs", headers=bearer(document["key"]))).status_code == 200
+    at_once = await api.post(f"/v1/keys/{document['id']}/rotate", json={"overlap": 0}, headers=bearer(admin))
+    assert at_once.status_code == 201
+    problem(await api.get("/v1/jobs", headers=bearer(document["key"])), "unauthenticated", 401)
+    assert (await api.get("/v1/jobs", headers=bearer(at_once.json()["key"]))).status_code == 200
+
+
+async def test_two_keys_of_a_rotation_are_good_and_no_third(api: httpx.AsyncClient, make_key: MakeKey) -> None:
+    admin, first = await make_key("admin"), (await make_key("jobs:read")).split("_")[1]
+
+    async def rotate(key_id: str) -> httpx.Response:
+        return await api.post(f"/v1/keys/{key_id}/rotate", json={"overlap": 60}, headers=bearer(admin))
+
+    answers = await asyncio.gather(*(rotate(first) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    second = next(answer.json()["id"] for answer in answers if answer.status_code == 201)
+    refused = problem(await rotate(first), "rotation-under-way", 409)
+    assert refused["key_id"] == second
+    assert f"has a successor, {second}" in refused["detail"]
+    refused = problem(await rotate(second), "rotation-under-way", 409)
+    assert refused["key_id"] == first
+    assert f"key {first}, which {second} replaces, is still good" in refused["detail"]
+    listed = (await api.get("/v1/keys", headers=bearer(admin))).json()["items"]
+    assert len([item for item in listed if item["active"] and item["scopes"] == ["jobs:read"]]) == 2
+    # The successor was lost: it is revoked, and the key has another.
+    assert (await api.post(f"/v1/keys/{second}/revoke", headers=bearer(admin))).status_code == 200
+    assert (await rotate(first)).status_code == 201
 
 
 async def test_a_successor_lives_as_long_as_its_key_was_meant_to(api: httpx.AsyncClient, make_key: MakeKey) -> None:
@@ -153,6 +209,7 @@ async def test_a_successor_lives_as_long_as_its_key_was_meant_to(api: httpx.Asyn
         path = f"/v1/keys/{former.split('_')[1]}"
         for _ in range(2):
             made = (await api.post(f"{path}/rotate", json={"overlap": 60}, headers=bearer(admin))).json()
+            await api.post(f"/v1/keys/{made['id']}/revoke", headers=bearer(admin))
             if lives is None:
                 assert made["expires_at"] is None
             else:
@@ -233,14 +290,14 @@ async def test_a_busy_client_costs_one_look_and_its_last_use_is_noted(
     key = await make_key("jobs:read")
     guard = Guard(database.link, is_off=False)
     looks = 0
-    look = guard._look
+    find = kept_keys.find
 
-    async def counted(sent: bytes) -> Any:
+    async def counted(link: Link, key_id: str) -> KeyRecord | None:
         nonlocal looks
         looks += 1
-        return await look(sent)
+        return await find(link, key_id)
 
-    monkeypatch.setattr(guard, "_look", counted)
+    monkeypatch.setattr(kept_keys, "find", counted)
     request: dict[str, Any] = {"headers": [(b"authorization", f"Bearer {key}".encode())]}
     await asyncio.gather(*(guard.admit(dict(request), Scope.JOBS_READ) for _ in range(100)))
     assert looks == 1

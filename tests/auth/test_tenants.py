@@ -31,7 +31,7 @@ SHARED = {
     *("list_workers", "drain_worker", "get_stats", "get_consistency"),
 }
 """Queues, tasks and workers are the installation's; scopes of their own say who may see and manage them."""
-OPEN = {"readyz", "get_version"}
+OPEN = {"healthz", "readyz", "get_version"}
 OWN = {"submit_job", "submit_jobs", "create_key", "create_token"}
 """They make something, for the tenant of the credential."""
 LISTS = {"list_jobs", "list_dead_letter", "list_keys", "list_audit", "watch_jobs"}

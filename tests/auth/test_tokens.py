@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -240,7 +241,9 @@ async def published(
     del database
     app: FastAPI = create_app(settings_for(database_url, redis_url, auth="required", jwks_url="https://issuer.example"))
     async with running(app) as client:
-        app.state.guard.tokens = Tokens(issuer="errander", audience="errander", longest=3600, keys=KeySet(issuer.fetch))
+        app.state.services.guard.tokens = Tokens(
+            issuer="errander", audience="errander", longest=3600, keys=KeySet(issuer.fetch)
+        )
         yield client
 
 
@@ -249,6 +252,24 @@ async def test_a_token_of_the_issuer_is_accepted(
     published: httpx.AsyncClient, issuer: Issuer, kid: str, algorithm: str
 ) -> None:
     assert await status(published, signed(claims(), issuer.keys[kid], algorithm, kid=kid)) == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ("admin", 403),
+        ("viewer openid", 403),
+        ("errander:viewer", 200),
+        ("jobs:read", 200),
+        ("errander:jobs:read", 200),
+        ("billing:viewer", 403),
+    ],
+)
+async def test_a_role_of_an_issuer_is_ours_only_where_it_says_so(
+    published: httpx.AsyncClient, issuer: Issuer, scope: str, expected: int
+) -> None:
+    """Its tokens may be made for several services, each with an `admin` of its own."""
+    assert await status(published, signed(claims(scope=scope), issuer.keys["rsa"], "RS256", kid="rsa")) == expected
 
 
 async def test_the_issuers_public_key_is_no_secret(published: httpx.AsyncClient, issuer: Issuer) -> None:
@@ -289,7 +310,7 @@ async def test_an_issuer_that_is_away_is_not_taken_for_a_bad_token(
         raise OSError("unreachable")
 
     app = published._transport.app  # type: ignore[attr-defined]
-    app.state.guard.tokens = Tokens(issuer="errander", audience="errander", longest=3600, keys=KeySet(away))
+    app.state.services.guard.tokens = Tokens(issuer="errander", audience="errander", longest=3600, keys=KeySet(away))
     answer = await published.get("/v1/jobs", headers=bearer(signed(claims(), RSA, "RS256", kid="rsa")))
     problem(answer, "unavailable", 503)
     assert answer.headers["retry-after"]
@@ -322,13 +343,29 @@ async def test_a_token_makes_no_tokens_and_no_more_scopes_than_its_key(
     key = await make_key("jobs:read")
     plain = (await api.post("/v1/auth/token", headers=bearer(key))).json()
     assert (plain["expires_in"], plain["scope"]) == (900, "jobs:read")
-    problem(await api.post("/v1/auth/token", headers=bearer(plain["access_token"])), "unauthenticated", 401)
+    for token in (plain["access_token"], signed(claims())):
+        answer = await api.post("/v1/auth/token", headers=bearer(token))
+        assert "send the API key" in problem(answer, "forbidden", 403)["detail"]
     problem(await api.post("/v1/auth/token"), "unauthenticated", 401)
     more = await api.post("/v1/auth/token", headers=bearer(key), json={"scopes": ["jobs:submit"]})
     assert problem(more, "forbidden", 403)["scope"] == "jobs:submit"
     for body, pointer in (({"expires_in": 3601}, "/expires_in"), ({"scopes": ["all"]}, "/scopes"), ({"x": 1}, "/x")):
         refused = await api.post("/v1/auth/token", headers=bearer(key), json=body)
         assert problem(refused, "validation-failed", 422)["errors"][0]["pointer"] == pointer
+
+
+async def test_a_token_that_was_made_stands_in_the_audit_log(api: httpx.AsyncClient, make_key: MakeKey) -> None:
+    key = await make_key("jobs:read", "audit:read", tenant="acme")
+    body = {"scopes": ["jobs:read"], "expires_in": 60}
+    token = (await api.post("/v1/auth/token", headers=bearer(key), json=body)).json()["access_token"]
+    problem(await api.post("/v1/auth/token", headers=bearer(token)), "forbidden", 403)
+    (entry,) = (await api.get("/v1/audit", headers=bearer(key))).json()["items"]
+    key_id = key.split("_")[1]
+    assert (entry["action"], entry["actor"], entry["object"]["id"]) == ("key.token", f"key:{key_id}", key_id)
+    assert entry["after"]["scopes"] == ["jobs:read"]
+    ends = jwt.decode(token, options={"verify_signature": False})["exp"]
+    assert abs(datetime.fromisoformat(entry["after"]["expires_at"]).timestamp() - ends) < 2
+    assert token not in repr(entry)
 
 
 async def test_a_token_ends_with_its_key(api: httpx.AsyncClient, make_key: MakeKey) -> None:

@@ -1,13 +1,16 @@
 """The keys of an issuer: which count, and how often they are asked for."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import gzip
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from service.auth import jwks
 from service.auth.jwks import FIRST_PATIENCE_SECONDS, FRESH_SECONDS, PATIENCE_SECONDS, KeySet, UnknownKey, usable
 from service.http.problems import Problem
 
@@ -63,6 +66,93 @@ def test_only_public_keys_for_signatures_count() -> None:
         }
     )
     assert set(found) == {"good", "large"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"kid": ["a"]},
+        {"kid": {"a": 1}},
+        {"kid": 7},
+        {"kid": "none", "alg": "none"},
+        {"kid": "alg", "alg": ["ES256"]},
+        {"kid": "crv", "crv": []},
+        {"kid": "x", "x": 5},
+    ],
+)
+def test_an_odd_key_does_not_cost_the_others(odd: dict[str, Any]) -> None:
+    assert set(usable({"keys": [ec_key("broken") | odd, ec_key("good")]})) == {"good", None}
+
+
+async def test_whatever_a_fetch_raises_the_last_good_set_stays() -> None:
+    issuer = Issuer(ec_key("a"))
+
+    async def fetch() -> Mapping[str, Any]:
+        document = await issuer.fetch()
+        if issuer.asked > 1:
+            raise RecursionError("nested too deep")
+        return document
+
+    now = 0.0
+    keys = KeySet(fetch, clock=lambda: now)
+    await keys.key("a")
+    now = PATIENCE_SECONDS
+    with pytest.raises(UnknownKey):
+        await keys.key("b")
+    assert issuer.asked == 2
+    assert (await keys.key("a")).key_id == "a"
+
+
+async def publishing(write: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> tuple[asyncio.Server, str]:
+    """A server that answers every request with what `write` writes, and its address."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            request = await reader.readuntil(b"\r\n\r\n")
+            assert b"accept-encoding: identity" in request.lower()
+            await write(writer)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
+
+
+async def test_a_fetch_ends_in_time_however_an_issuer_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.4)
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    server, url = await publishing(drip)
+    async with server, asyncio.timeout(3):
+        with pytest.raises(TimeoutError):
+            await jwks.fetch_from(url)()
+
+
+async def test_a_set_is_measured_before_it_is_unpacked() -> None:
+    packed = gzip.compress(b" " * (10 * jwks.LARGEST) + b'{"keys": []}')
+    assert len(packed) < jwks.LARGEST / 10
+
+    async def bomb(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed))
+        writer.write(packed)
+        await writer.drain()
+
+    async def plain(writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"keys": []}')
+        await writer.drain()
+
+    server, url = await publishing(plain)
+    async with server:
+        assert await jwks.fetch_from(url)() == {"keys": []}
+    server, url = await publishing(bomb)
+    async with server:
+        with pytest.raises(ValueError, match=r"codec|JSON|Expecting"):
+            await jwks.fetch_from(url)()
 
 
 def test_a_key_without_an_id_counts_where_it_is_the_only_one() -> None:
