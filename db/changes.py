@@ -27,7 +27,10 @@ gives up a statement after as long."""
 ID_SLACK: Final = timedelta(seconds=60)
 """How far the clock of an API process, which makes the ids, may be behind the database's for its jobs to be seen as new."""
 LOOK: Final = 20_000
-"""Rows of one kind that a look reads at most: some 30 ms."""
+"""Jobs of one tenant that a look brings at most: some 30 ms."""
+DEEP: Final = 200_000
+"""Rows of the history, and jobs that ended, of all tenants that a look goes through at most to find those of some tenants:
+half a second, and far more than a deployment does between two looks."""
 _HISTORY_SLACK: Final = 5_000
 """Rows of the history that a first mark goes back, as long as it is not known which of them were there for `OVERLAP`."""
 
@@ -60,12 +63,23 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Jobs that may have changed, with the versions of their rows. `cut`: there may be more of them."""
+    """Jobs that may have changed: by tenant, with the versions of their rows."""
 
-    jobs: Mapping[UUID, str]
+    jobs: Mapping[str, Mapping[UUID, str]]
     at: datetime
     top: int
     cut: bool
+    """There may be more of everybody's."""
+    crowded: frozenset[str] = frozenset()
+    """Tenants of whose jobs too many have changed, so that none is named."""
+
+    def is_cut(self, tenant: str) -> bool:
+        """Whether there may be more of this tenant's."""
+        return self.cut or tenant in self.crowded
+
+    def of(self, tenant: str) -> Mapping[UUID, str]:
+        """Those of a tenant."""
+        return self.jobs.get(tenant, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +108,26 @@ async def mark(link: Link) -> tuple[datetime, int]:
     return row["at"], row["top"]
 
 
-async def since(link: Link, mark: Mark, *, look: int = LOOK) -> Changes:
-    """What may have changed since `mark`, a little from before it included. Of all tenants."""
+async def since(link: Link, mark: Mark, tenants: Iterable[str], *, look: int = LOOK, deep: int = DEEP) -> Changes:
+    """What of these tenants may have changed since `mark`, a little from before it included."""
     begin = mark.at - OVERLAP
-    rows = await link.fetch(
-        "changed_jobs", since=begin, floor=lowest_id(begin - ID_SLACK), last=mark.history, look=look
+    *rows, end = await link.fetch(
+        "changed_jobs",
+        tenants=sorted(set(tenants)),
+        since=begin,
+        floor=lowest_id(begin - ID_SLACK),
+        last=mark.history,
+        look=look,
+        deep=deep,
     )
-    end = rows[-1]
-    return Changes({row["id"]: row["version"] for row in rows[:-1]}, end["at"], end["top"], end["cut"])
+    found: dict[str, dict[UUID, str]] = {}
+    crowded = set()
+    for row in rows:
+        if row["id"] is None:
+            crowded.add(row["tenant"])
+        else:
+            found.setdefault(row["tenant"], {})[row["id"]] = row["version"]
+    return Changes(found, end["at"], end["top"], end["cut"], frozenset(crowded))
 
 
 async def states(link: Link, known: Iterable[Known]) -> list[State]:

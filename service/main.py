@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.routing import Route, compile_path
 
 from db.engine import Database
 from service.api import (
@@ -35,14 +34,19 @@ from service.catalogue import Catalogue
 from service.companion import companion_worker
 from service.fresh import Fresh
 from service.http import handlers
+from service.http.addresses import table_of
 from service.http.compression import Compression
 from service.http.guarded_route import refuse_undeclared
 from service.http.middleware import Frame
+from service.http.plain_route import refuse_dependencies
 from service.limits.queued import QueueLimit
 from service.limits.rate_limits import RateLimits
+from service.live.hub import Live
 from service.migrating import bring_up_when_possible
 from service.services import Services
 from service.settings import ApiSettings, load, pepper_of
+from service.submit.accepting import Accepting
+from service.submit.batches import Batches
 from service.version import server_version
 from service.waiting import Waiting
 from workers import garbage, logs
@@ -89,16 +93,10 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )
     for router in _ROUTERS:
         app.include_router(router)
-    app.state.methods = [
-        (compile_path(route.path)[0], frozenset(route.methods or ()))
-        for router in _ROUTERS
-        for route in router.routes
-        if isinstance(route, Route)
-    ]
     refuse_undeclared(app)
     handlers.install(app)
     app.add_middleware(Compression)
-    app.add_middleware(Frame, origins=chosen.cors_origins)
+    app.add_middleware(Frame, origins=chosen.cors_origins, hosts=chosen.checked_hosts)
     if settings is None:
         garbage.settle()
     return app
@@ -107,6 +105,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
     """Opens what the routes share. PostgreSQL and Redis may be away: the API comes up and says so."""
+    refuse_dependencies(app)
     url = settings.database_url.get_secret_value()
     redis_url = settings.redis_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
@@ -120,16 +119,31 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         stack.push_async_callback(waiting.stop)
         fresh = Fresh()
         stack.push_async_callback(fresh.close)
-        app.state.services = Services(
-            settings, database, publisher, waiting, Catalogue(database.link, settings.lease_seconds), fresh
-        )
         limits = RateLimits(settings)
         stack.push_async_callback(limits.stop)
         queued = QueueLimit.of(settings, database, fresh)
         stack.push_async_callback(queued.stop)
-        app.state.limits, app.state.queued = limits, queued
+        accepting = Accepting(database, publisher, hours=settings.idempotency_hours)
+        stack.push_async_callback(accepting.stop)
         guard = await _guard(stack, settings, database, limits)
-        app.state.guard = guard
+        live = Live(database, waiting, guard.still_good)
+        live.start()
+        stack.push_async_callback(live.stop)
+        app.state.services = Services(
+            settings=settings,
+            database=database,
+            publisher=publisher,
+            waiting=waiting,
+            catalogue=Catalogue(database.link, settings.lease_seconds),
+            fresh=fresh,
+            limits=limits,
+            queued=queued,
+            guard=guard,
+            accepting=accepting,
+            batches=Batches(database, hours=settings.idempotency_hours),
+            live=live,
+            methods=table_of(route for router in _ROUTERS for route in router.routes),
+        )
         if settings.migrate == "auto":
             migrating = asyncio.create_task(bring_up_when_possible(settings), name="errander.migrate")
             stack.push_async_callback(_cancelled, migrating)

@@ -7,7 +7,7 @@ waits for. So a lost message, or Redis being away, costs at most a second, and w
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import UUID
 
 import structlog
@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 from db import jobs
 from db.engine import Link
 from db.errors import DatabaseError
+from service.auth.principal import Principal
+from service.limits.door import Door
 from workers.hints import FINAL_CHANNEL
 from workers.redis_client import connect
 
@@ -23,6 +25,10 @@ _log = structlog.get_logger("errander.waiting")
 
 POLL_SECONDS = 1.0
 """How often PostgreSQL is asked, while anybody waits."""
+WAITS = 2_000
+"""Answers that one process holds: PostgreSQL is asked for the jobs of all of them at once."""
+WAITS_OF_ONE = 200
+"""Answers of one credential that one process holds."""
 
 
 class Waiting:
@@ -36,6 +42,7 @@ class Waiting:
         self._released_too: list[Callable[[], None]] = []
         self._somebody = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self.door = Door("waits", most=WAITS, most_of_one=WAITS_OF_ONE)
         self.stopping = False
 
     def start(self) -> None:
@@ -86,8 +93,16 @@ class Waiting:
         await self._redis.ping()
 
     @contextlib.asynccontextmanager
-    async def watch(self, job_id: UUID) -> AsyncIterator["Watch"]:
-        """Registers interest in a job. Read the job only inside, so that no end falls between reading and waiting."""
+    async def watch(self, job_id: UUID, principal: Principal) -> AsyncIterator["Watch"]:
+        """Registers interest in a job. Read the job only inside, so that no end falls between reading and waiting.
+
+        Raises Problem `quota-exceeded` or `unavailable` where too many answers are held.
+        """
+        with self.door.enter(principal), self._watched(job_id) as watch:
+            yield watch
+
+    @contextlib.contextmanager
+    def _watched(self, job_id: UUID) -> Iterator["Watch"]:
         event = asyncio.Event()
         if self.stopping:
             event.set()
@@ -125,6 +140,9 @@ class Waiting:
             except (RedisError, OSError) as error:
                 _log.warning("waiting.redis_away", error=repr(error))
                 await asyncio.sleep(POLL_SECONDS)
+            except Exception:  # a fault of ours over one message must not end the news of all others
+                _log.exception("waiting.failed")
+                await asyncio.sleep(POLL_SECONDS)
 
     def _heard(self, data: bytes) -> None:
         if not self._waiters and not self._listeners:
@@ -148,6 +166,8 @@ class Waiting:
                     self._over(job_id)
             except DatabaseError as error:
                 _log.warning("waiting.database_away", error=str(error))
+            except Exception:  # whoever waits now or later must not wait in vain
+                _log.exception("waiting.failed")
 
 
 class Watch:

@@ -1,10 +1,8 @@
 """`/v1/jobs/{id}/events`, `/v1/events`: jobs as they change, by Server-Sent Events."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from starlette.requests import Request
 
 from service.api.documents import JobItemDocument
@@ -13,25 +11,11 @@ from service.auth.principal import principal_of
 from service.filters import filter_of, given_in_query
 from service.http.guarded_route import GuardedRoute
 from service.http.requests import JobId, refuse_unknown
-from service.live.hub import Live
 from service.live.stream import EventStream
 from service.openapi.operations import answers, header, operation
-from service.services import Services
+from service.services import services_of
 
-
-@contextlib.asynccontextmanager
-async def _live(app: FastAPI) -> AsyncIterator[None]:
-    services: Services = app.state.services
-    live = Live(services.database, services.waiting)
-    live.start()
-    app.state.live = live
-    try:
-        yield
-    finally:
-        await live.stop()
-
-
-router = APIRouter(lifespan=_live, route_class=GuardedRoute)
+router = APIRouter(route_class=GuardedRoute)
 
 LAST_ID = header("Last-Event-ID", "The id of the last event that was received: the stream goes on after it.")
 _PAGING = {"limit", "cursor", "include"}
@@ -77,7 +61,7 @@ def _last_id(request: Request) -> str | None:
 async def watch_job(request: Request, job_id: JobId) -> EventStream:
     """`event: job` with the state now, and with every state that it changes to; `event: end` after a final one."""
     refuse_unknown(request)
-    live: Live = request.app.state.live
+    live = services_of(request).live
     return EventStream(live.follow_job(principal_of(request), job_id, _last_id(request)))
 
 
@@ -93,5 +77,5 @@ async def watch_job(request: Request, job_id: JobId) -> EventStream:
 async def watch_jobs(request: Request) -> EventStream:
     """The newest 50 jobs that fit, then every change. `event: reset`: something was left out, list the jobs again."""
     given, _ = given_in_query(request)
-    live: Live = request.app.state.live
+    live = services_of(request).live
     return EventStream(live.follow_jobs(principal_of(request), filter_of(given), _last_id(request)))

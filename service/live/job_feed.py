@@ -63,12 +63,6 @@ class JobFeed:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def release(self) -> None:
-        """Ends all streams."""
-        for watched in self._watched.values():
-            for outbox in watched.outboxes:
-                outbox.close()
-
     @contextlib.contextmanager
     def watch(self, tenant: str, job_id: UUID) -> Iterator[JobOutbox]:
         """An outbox that is told of every change from now on. Read the job inside: no change is then missed."""

@@ -1,15 +1,15 @@
 """Lists of jobs that are followed: one look for changes serves every filter and every client.
 
-Twice a second at most, while anybody follows, one query brings the jobs that may have changed since the last look; then
-one query a filter says which of those fit it, and one more reads their states, which are written once for all clients. Where
-more has changed than a client is sent, it is told to list again.
+Twice a second at most, while anybody follows, one query brings the jobs of the followed tenants that may have changed since
+the last look; then one query a filter says which of those fit it, and one more reads their states, which are written once for
+all clients. Where more has changed than a client is sent, it is told to list again; what other tenants do is no reason.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -89,7 +89,7 @@ class ListFeed:
         self._marking = asyncio.Lock()
         self._marks = Marks()
         self._mark: Mark | None = None
-        self._seen: dict[UUID, str] = {}
+        self._seen: Mapping[str, Mapping[UUID, str]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -101,12 +101,6 @@ class ListFeed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-
-    def release(self) -> None:
-        """Ends all streams."""
-        for group in self._groups.values():
-            for outbox in group.outboxes:
-                outbox.close()
 
     @contextlib.asynccontextmanager
     async def follow(self, tenant: str, wanted: JobFilter) -> AsyncIterator[tuple[ListOutbox, Group]]:
@@ -157,22 +151,19 @@ class ListFeed:
         if mark is None:
             return
         groups = list(self._groups.values())
-        found = await changes.since(self._link, mark)
+        found = await changes.since(self._link, mark, {group.tenant for group in groups})
         following = self._marks.next(found.at, found.top)
-        if found.cut:
-            for group in groups:
-                group.lose(following)
-        else:
-            await self._tell(groups, found, following)
+        await self._tell(groups, found, following)
         if self._mark is mark:  # else everybody has left meanwhile
             self._mark = following
-            self._seen = dict(found.jobs)
+            self._seen = found.jobs
 
     async def _tell(self, groups: Sequence[Group], found: Changes, mark: Mark) -> None:
-        changed = [job_id for job_id, version in found.jobs.items() if self._seen.get(job_id) != version]
         concerned: list[tuple[Group, set[UUID], list[UUID]]] = []
         for group in groups:
-            fits = await self._fitting(group, changed)
+            seen = self._seen.get(group.tenant, {})
+            changed = [one for one, version in found.of(group.tenant).items() if seen.get(one) != version]
+            fits = None if found.is_cut(group.tenant) else await self._fitting(group, changed)
             ids = [] if fits is None else [one for one in changed if one in fits or group.holds(one)]
             if fits is None or len(ids) > MOST:
                 group.lose(mark)

@@ -23,11 +23,17 @@ class Outbox:
 
     def __init__(self) -> None:
         self._news = asyncio.Event()
-        self.closed = False
+        self.over = asyncio.Event()
+        """Set where the stream ends before its time."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self.over.is_set()
 
     def close(self) -> None:
-        """Ends the stream: the process is about to end."""
-        self.closed = True
+        """Ends the stream: the process is about to end, or the client's credential has."""
+        self.over.set()
         self._news.set()
 
     async def news(self, seconds: float) -> bool:

@@ -80,7 +80,7 @@ async def _write(lines: AsyncIterator[bytes], send: Send) -> None:
 
 
 async def _over(over: asyncio.Event) -> None:
-    """Ends a stream whose client does not read while the server is about to end."""
+    """Ends a stream that is over and whose client does not read."""
     await over.wait()
     await asyncio.sleep(GRACE_SECONDS)
 

@@ -8,18 +8,19 @@ never wait for each other in a circle.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
 from db import failpoints, idempotency, jobs
-from db.engine import Database, Link
+from db.engine import CLIENT_TIMEOUT, Database, Link
 from db.errors import BadRow, Locked
 from db.idempotency import Claim, Held
 from db.jobs import Accepted
 from db.steady import steady
-from service.http.problems import FieldError, Problem, invalid
+from service.http.problems import FieldError, Problem, invalid, unavailable
 from service.submit.accepting import ROUNDS
 from service.submit.preparing import Prepared
 from service.submit.replays import SINGLE, in_flight, reused
@@ -29,6 +30,12 @@ T = TypeVar("T")
 
 BATCH = "POST /v1/jobs/batch"
 """The route that the key of a whole batch belongs to."""
+AT_ONCE = 3
+"""Batches that are stored at the same time. With all keyed single submits that may wait for a key (`service.submit.accepting`)
+they leave one of a process's connections to everybody else."""
+MAX_WAIT_SECONDS = CLIENT_TIMEOUT
+"""How long a batch waits for its turn before it is refused: as long as a statement may take."""
+RETRY_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,43 +65,65 @@ class Batch:
     content: Mapping[str, str]
 
 
-async def accept_plain(database: Database, tenant: str, prepared: Prepared) -> BatchOutcome:
-    """Submits a batch without any key in one transaction. Raises Problem, and the errors of `db.errors`."""
+class Batches:
+    """Owned by a process: every batch goes through it. `hours` is how long keys are held."""
 
-    async def work(link: Link) -> list[Accepted]:
-        return await _stored(link, tenant, prepared)
+    def __init__(self, database: Database, *, hours: float) -> None:
+        self._database = database
+        self._hours = hours
+        self._places = asyncio.Semaphore(AT_ONCE)
 
-    try:
-        accepted = await steady(lambda: _committed(database, work))
-    except BadRow as error:
-        raise await _refused_rows(database, tenant, await prepared.all(), error) from None
-    return BatchOutcome([one.job.id for one in prepared.submissions], frozenset(), accepted)
+    async def accept_plain(self, tenant: str, prepared: Prepared) -> BatchOutcome:
+        """Submits a batch without any key in one transaction. Raises Problem, and the errors of `db.errors`."""
 
+        async def work(link: Link) -> list[Accepted]:
+            return await _stored(link, tenant, prepared)
 
-async def accept_keyed(database: Database, tenant: str, batch: Batch, hours: float) -> BatchOutcome:
-    """Submits a batch with keys in one transaction. Raises Problem, and the errors of `db.errors`."""
+        try:
+            accepted = await steady(lambda: self._committed(work))
+        except BadRow as error:
+            raise await _refused_rows(self._database, tenant, await prepared.all(), error) from None
+        return BatchOutcome([one.job.id for one in prepared.submissions], frozenset(), accepted)
 
-    async def work(link: Link) -> BatchOutcome:
-        return await _commit_batch(link, tenant, batch, hours)
+    async def accept_keyed(self, tenant: str, batch: Batch) -> BatchOutcome:
+        """Submits a batch with keys in one transaction. Raises Problem, and the errors of `db.errors`."""
 
-    try:
-        return await _committed(database, work)
-    except _InsteadError as instead:
-        if isinstance(instead.outcome, Problem):
-            raise instead.outcome from None
-        return instead.outcome
-    except Locked:
-        raise in_flight() from None
-    except BadRow as error:
-        raise await _refused_rows(database, tenant, batch.submissions, error) from None
+        async def work(link: Link) -> BatchOutcome:
+            return await _commit_batch(link, tenant, batch, self._hours)
 
+        try:
+            return await self._committed(work)
+        except _InsteadError as instead:
+            if isinstance(instead.outcome, Problem):
+                raise instead.outcome from None
+            return instead.outcome
+        except Locked:
+            raise in_flight() from None
+        except BadRow as error:
+            raise await _refused_rows(self._database, tenant, batch.submissions, error) from None
 
-async def _committed(database: Database, work: Callable[[Link], Awaitable[T]]) -> T:
-    async with database.begin() as link:
-        outcome = await work(link)
-        await failpoints.reach("api.batch.committing")
-    await failpoints.reach("api.batch.committed")
-    return outcome
+    async def _committed(self, work: Callable[[Link], Awaitable[T]]) -> T:
+        """What `work` answers, in a transaction of its own. Nothing in `work` may ask for a second connection."""
+        async with self._turn(), self._database.begin() as link:
+            outcome = await work(link)
+            await failpoints.reach("api.batch.committing")
+        await failpoints.reach("api.batch.committed")
+        return outcome
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            raise unavailable(
+                "this server is storing as many batches as it can at once; nothing was written, send this again",
+                retry_after=RETRY_SECONDS,
+            ) from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 async def _stored(link: Link, tenant: str, prepared: Prepared) -> list[Accepted]:

@@ -57,10 +57,6 @@ class GroupCommit(Generic[Item, Answer]):
         self._in_flight = in_flight
         self._queue: deque[_Waiting[Item, Answer]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
-        self.commits = 0
-        """Commits tried so far."""
-        self.unanswered = 0
-        """Items that somebody waits for."""
 
     async def submit(self, item: Item) -> Answer:
         """The answer to `item`, once it is committed. Raises what became of it instead.
@@ -73,11 +69,7 @@ class GroupCommit(Generic[Item, Answer]):
             # In a context of its own: what one request has bound for its log lines is not true of the others.
             writer = asyncio.create_task(self._run(), name="errander.group_commit", context=contextvars.Context())
             self._writers.add(writer)
-        self.unanswered += 1
-        try:
-            return await answer
-        finally:
-            self.unanswered -= 1
+        return await answer
 
     async def stop(self) -> None:
         """Returns when everything that was taken is answered. Nothing may be submitted any more."""
@@ -114,7 +106,6 @@ class GroupCommit(Generic[Item, Answer]):
 
     async def _commit(self, group: Sequence[_Waiting[Item, Answer]]) -> None:
         """Answers every item of `group`."""
-        self.commits += 1
         try:
             answers = await self._write([one.item for one in group])
             told = list(zip(group, answers, strict=True))

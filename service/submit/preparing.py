@@ -6,7 +6,7 @@ transaction that is turned down for a moment is tried again.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from service.http.problems import FieldError, invalid
 from service.submit.submission import Resolver, Submission, UnknownTask
@@ -18,7 +18,16 @@ _BREATH = 250
 
 
 class Prepared:
-    """The items of one request, each a JSON object that has not been looked at."""
+    """The items of one request, each a JSON object that has not been looked at. Made by `of`."""
+
+    @classmethod
+    async def of(cls, resolver: Resolver, items: Sequence[Mapping[str, Any]]) -> Self:
+        """Items whose tasks are looked up here, so that nothing asks PostgreSQL while a transaction holds a connection.
+
+        Raises the errors of `db.errors`.
+        """
+        await resolver.look_up({name for item in items if isinstance(name := item.get("task"), str)})
+        return cls(resolver, items)
 
     def __init__(self, resolver: Resolver, items: Sequence[Mapping[str, Any]]) -> None:
         self._resolver = resolver

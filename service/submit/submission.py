@@ -4,7 +4,7 @@ Precedence: the request, else the task's declaration as announced last, else the
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -82,7 +82,7 @@ class Resolver:
         self._is_restricted = principal.is_restricted
         self._max_crashes = max_crashes
         self._since = time.monotonic()
-        self._tasks: dict[str, _Task] = {}
+        self._tasks: dict[str, _Task | None] = {}
 
     async def submission(
         self, sent: Mapping[str, Any], *, key: str | None = None, item: bool = False, prefix: str = ""
@@ -96,7 +96,7 @@ class Resolver:
         if isinstance(body, list):
             return not_yet + body
         errors = not_yet + contradictions(body.run_at, body.delay, body.expires_at, body.expires_in, prefix)
-        task = self._tasks.get(body.task) or await self._find(body.task)
+        task = await self._task(body.task)
         if task is None:
             return errors or UnknownTask(body.task)
         misfits = task.entry.errors(body.payload)
@@ -110,22 +110,16 @@ class Resolver:
         content = {} if key is None else digests({name: sent[name] for name in sent if name != "idempotency_key"})
         return Submission(job, content)
 
-    async def _find(self, name: str) -> "_Task | None":
-        entry = await self._catalogue.find(name, since=self._since)
-        if entry is None:
-            return None
-        declared = entry.newest.defaults
-        backoff = declared.get("backoff")
-        found = self._tasks[name] = _Task(
-            entry,
-            pool=declared.get("pool") or "default",
-            priority=declared.get("priority") or "default",
-            max_attempts=declared.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
-            max_crashes=declared.get("max_crashes") or self._max_crashes,
-            timeout=float(declared.get("timeout") or DEFAULT_TIMEOUT),
-            backoff=encode(backoff) if backoff else DEFAULT_BACKOFF,
-        )
-        return found
+    async def look_up(self, names: Iterable[str]) -> None:
+        """Asks for these tasks now, so that no submission of one of them asks later. Raises the errors of `db.errors`."""
+        for name in names:
+            await self._task(name)
+
+    async def _task(self, name: str) -> "_Task | None":
+        if name not in self._tasks:
+            entry = await self._catalogue.find(name, since=self._since)
+            self._tasks[name] = None if entry is None else _declared(entry, self._max_crashes)
+        return self._tasks[name]
 
     def unknown_task(self, name: str) -> Problem:
         """The answer to a job of a task that nothing has announced."""
@@ -148,6 +142,20 @@ class _Task(NamedTuple):
     max_crashes: int
     timeout: float
     backoff: str
+
+
+def _declared(entry: Entry, max_crashes: int) -> _Task:
+    declared = entry.newest.defaults
+    backoff = declared.get("backoff")
+    return _Task(
+        entry,
+        pool=declared.get("pool") or "default",
+        priority=declared.get("priority") or "default",
+        max_attempts=declared.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
+        max_crashes=declared.get("max_crashes") or max_crashes,
+        timeout=float(declared.get("timeout") or DEFAULT_TIMEOUT),
+        backoff=encode(backoff) if backoff else DEFAULT_BACKOFF,
+    )
 
 
 def _job(body: SubmitBody, task: _Task, key: str | None) -> NewJob:

@@ -1,17 +1,24 @@
 """`POST /v1/jobs/batch`: one transaction, all or nothing."""
 
 import asyncio
+import contextlib
 import gc
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from db import tasks
-from db.engine import Link
+from db.engine import CLIENT_TIMEOUT, Database, Link
+from service.main import CONNECTIONS
+from service.submit import batches
+from service.submit.accepting import ALONE, KEYED_IN_FLIGHT
 from tests.api.problems import pointers, problem
 from tests.fixtures.jobs import JobBook
+from tests.fixtures.waiting import eventually
 
 
 async def batch(api: httpx.AsyncClient, *jobs: Any) -> httpx.Response:
@@ -122,3 +129,54 @@ async def test_a_batch_of_many_unknown_tasks_asks_the_catalogue_once(
     monkeypatch.setattr(tasks, "catalogue", counted)
     problem(await batch(api, *({"task": f"nobody-{n}"} for n in range(2_000))), "validation-failed", 422)
     assert asked <= 2
+
+
+async def test_many_batches_at_once_leave_connections_for_looking_up_their_tasks_and_for_single_submits(
+    api: httpx.AsyncClient, app: FastAPI
+) -> None:
+    app.state.services.catalogue.forget()
+    began = time.monotonic()
+    *many, single = await asyncio.gather(
+        *(batch(api, *[{"task": "demo.echo"}] * 20) for _ in range(30)),
+        api.post("/v1/jobs", json={"task": "demo.echo"}),
+    )
+    assert time.monotonic() - began < CLIENT_TIMEOUT / 2  # nobody has waited for a connection until time was up
+    assert {answer.status_code for answer in many} == {202}
+    assert single.status_code == 202
+
+
+async def test_batches_that_wait_for_the_database_do_not_hold_up_whoever_reads(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    job = (await batch(api, {"task": "demo.echo"})).json()["jobs"][0]["id"]
+    async with database.begin() as link:
+        await link.executor.execute("LOCK TABLE errander.jobs IN SHARE ROW EXCLUSIVE MODE")
+        sent = [asyncio.create_task(batch(api, {"task": "demo.echo"})) for _ in range(30)]
+        await eventually(lambda: _are_stuck(database))
+        async with asyncio.timeout(CLIENT_TIMEOUT / 4):
+            assert (await api.get(f"/v1/jobs/{job}")).status_code == 200
+    assert {answer.status_code for answer in await asyncio.gather(*sent)} == {202}
+
+
+def test_batches_and_submits_that_wait_for_a_key_leave_a_connection_to_everybody_else() -> None:
+    assert batches.AT_ONCE + ALONE + KEYED_IN_FLIGHT < CONNECTIONS
+
+
+async def _are_stuck(database: Database) -> bool:
+    (row,) = await database.link.executor.fetch("SELECT count(*) AS n FROM pg_locks WHERE NOT granted")
+    return int(row["n"]) >= batches.AT_ONCE
+
+
+async def test_a_batch_whose_turn_does_not_come_is_told_to_come_again(
+    api: httpx.AsyncClient, app: FastAPI, book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_WAIT_SECONDS", 0.05)
+    places = app.state.services.batches._places
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(batches.AT_ONCE):
+            await taken.enter_async_context(places)
+        answer = await batch(api, {"task": "demo.echo"})
+        assert problem(answer, "unavailable", 503)["detail"].startswith("this server is storing")
+        assert answer.headers["retry-after"]
+    assert await count(book) == 0
+    assert (await batch(api, {"task": "demo.echo"})).status_code == 202

@@ -1,6 +1,7 @@
 """Following the jobs that fit a filter: without a gap, and out of the sight of other tenants."""
 
 import asyncio
+import functools
 import json
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from db import changes, jobs
 from db.changes import Mark
-from db.engine import Database, Link
+from db.engine import Link
 from db.filters import JobFilter
 from service.api.documents import JobItemDocument
 from service.auth.principal import Principal
@@ -29,23 +30,13 @@ MINE = Principal("key:mine", "default", EVERYTHING)
 FOREIGN = Principal("key:foreign", "other", EVERYTHING)
 
 
-@pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists are looked at more often, so that no test waits for it."""
-    monkeypatch.setattr("service.live.list_feed.LOOK_SECONDS", 0.05)
-    monkeypatch.setattr("service.live.list_feed.COST_FACTOR", 1.0)
-
-
-@pytest.fixture
-async def scene(database: Database, api: httpx.AsyncClient) -> Scene:
-    """Jobs behind the back of a running application."""
-    return Scene(database)
+pytestmark = pytest.mark.usefixtures("quick_looks")
 
 
 @pytest.fixture
 def live(app: FastAPI, api: httpx.AsyncClient) -> Live:
     """What the application follows jobs with."""
-    found: Live = app.state.live
+    found: Live = app.state.services.live
     return found
 
 
@@ -146,8 +137,8 @@ async def test_a_place_may_be_later_than_a_process_has_looked(
 ) -> None:
     async with streaming(app, "/v1/events"):
         monkeypatch.setattr("service.live.list_feed.LOOK_SECONDS", 60.0)
-        mark = app.state.live.lists._mark
-        await eventually(lambda: app.state.live.lists._mark is not mark)
+        mark = app.state.services.live.lists._mark
+        await eventually(lambda: app.state.services.live.lists._mark is not mark)
         left = Mark(*await changes.mark(scene.link))
         job = await scene.job()
         async with streaming(app, "/v1/events", mark_text(left)) as stream:
@@ -189,13 +180,29 @@ async def test_more_changes_than_are_sent_are_a_reset(
         assert (await stream.job())["tags"] == ["x"]
 
 
-async def _many(link: Link, count: int, tag: str) -> None:
+async def test_what_one_tenant_does_at_once_is_no_reset_for_another(
+    scene: Scene, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "since", functools.partial(changes.since, look=5))
+    async with (
+        streaming(EventStream(live.follow_jobs(MINE, JobFilter(), None))) as mine,
+        streaming(EventStream(live.follow_jobs(FOREIGN, JobFilter(), None))) as foreign,
+    ):
+        await eventually(lambda: len(live.lists._groups) == 2)
+        async with scene.database.begin() as link:
+            await _many(link, 6, "x", tenant="other")
+            await _many(link, 1, "mine")
+        assert (await foreign.next()).name == "reset"
+        assert (await mine.job())["tags"] == ["mine"]
+
+
+async def _many(link: Link, count: int, tag: str, *, tenant: str = "default") -> None:
     """Jobs that appear at once."""
     new = [
         jobs.NewJob(uuid7(), TASK, "default", "default", "{}", 3, 3, 60.0, "{}", tags=json.dumps([tag]))
         for _ in range(count)
     ]
-    await jobs.insert(link, "default", new)
+    await jobs.insert(link, tenant, new)
 
 
 async def test_a_slow_reader_of_a_list_is_told_to_list_again(
@@ -203,7 +210,7 @@ async def test_a_slow_reader_of_a_list_is_told_to_list_again(
 ) -> None:
     monkeypatch.setattr("service.live.outbox.MOST", 3)
     async with streaming(app, "/v1/events") as slow, streaming(app, "/v1/events") as quick:
-        await eventually(lambda: len(app.state.live.lists._groups) == 1)
+        await eventually(lambda: len(app.state.services.live.lists._groups) == 1)
         slow.stall()
         for _ in range(6):
             made = await scene.job()

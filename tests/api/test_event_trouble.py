@@ -20,12 +20,13 @@ from db.errors import Unavailable
 from db.filters import JobFilter
 from service.auth.principal import ANYONE, Principal
 from service.auth.scopes import EVERYTHING
-from service.live.door import Door
+from service.limits.door import Door
 from service.live.hub import Live
 from service.live.lines import mark_of
 from service.live.stream import EventStream
 from service.main import create_app
 from tests.api.conftest import settings_for
+from tests.api.problems import problem
 from tests.api.streams import Stream, start, streaming
 from tests.db.scene import Scene
 from tests.fixtures.waiting import eventually
@@ -33,24 +34,15 @@ from tests.fixtures.waiting import eventually
 MINE = Principal("key:mine", "default", EVERYTHING)
 
 
-@pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists are looked at more often, so that no test waits for it."""
-    monkeypatch.setattr("service.live.list_feed.LOOK_SECONDS", 0.05)
-    monkeypatch.setattr("service.live.list_feed.COST_FACTOR", 1.0)
-
-
-@pytest.fixture
-async def scene(database: Database, api: httpx.AsyncClient) -> Scene:
-    """Jobs behind the back of a running application."""
-    return Scene(database)
+pytestmark = pytest.mark.usefixtures("quick_looks")
 
 
 @pytest.fixture
 async def quick(app: FastAPI, scene: Scene) -> AsyncIterator[Live]:
     """Another of the same application, with a heartbeat that a test can wait for and narrow doors."""
     services = app.state.services
-    made = Live(services.database, services.waiting, door=Door(3, 2), heartbeat=0.1)
+    door = Door("streams", most=3, most_of_one=2)
+    made = Live(services.database, services.waiting, services.guard.still_good, door=door, heartbeat=0.1)
     made.start()
     yield made
     await made.stop()
@@ -111,7 +103,12 @@ async def test_streams_are_bounded_for_a_process_and_for_a_credential(scene: Sce
         refused = Stream(opening(MINE))
         with pytest.raises(Exception, match="quota-exceeded: this credential has 2 streams") as error:
             await refused.over()
-        assert getattr(error.value, "headers", {}) == {"Retry-After": "5"}
+        assert getattr(error.value, "headers", {}) == {
+            "Retry-After": "5",
+            "RateLimit-Policy": '"streams";q=2;qu="streams"',
+            "RateLimit": '"streams";r=0',
+        }
+        assert getattr(error.value, "extra", {}) == {"violated-policies": ["streams"]}
         async with streaming(opening(ANYONE)):
             with pytest.raises(Exception, match="unavailable: this server has 3 streams"):
                 await Stream(opening(ANYONE)).over()
@@ -161,6 +158,44 @@ async def test_news_from_redis_are_not_waited_for(app: FastAPI, scene: Scene, mo
         async with scene.database.begin() as link:
             await jobs.cancel(link, "default", [job], None)
         await eventually(cancelled)
+
+
+async def test_a_fault_of_ours_ends_neither_the_news_nor_the_asking(
+    app: FastAPI, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.waiting.POLL_SECONDS", 0.05)
+    waiting, job = app.state.services.waiting, await scene.job()
+    failed: list[str] = []
+
+    def fault(name: str) -> Any:
+        def fails(*_: Any) -> Any:
+            failed.append(name)
+            raise ValueError("a fault of ours")
+
+        return fails
+
+    async with waiting.watch(job, MINE) as watch:
+        with monkeypatch.context() as patch:
+            patch.setattr(waiting, "_heard", fault("heard"))
+            patch.setattr(jobs, "final_among", fault("asked"))
+
+            async def both() -> bool:
+                app.state.services.publisher.offer_final([job])
+                return {"heard", "asked"} <= set(failed)
+
+            await eventually(both)
+        asked = asyncio.create_task(watch.until(time.monotonic() + 5))
+
+        async def heard() -> bool:
+            app.state.services.publisher.offer_final([job])
+            return asked.done()
+
+        await eventually(heard)
+        assert asked.result(), "the news came"
+        async with scene.database.begin() as link:
+            await jobs.cancel(link, "default", [job], None)
+        monkeypatch.setattr(waiting, "_heard", lambda _: None)
+        assert await watch.until(time.monotonic() + 5), "and PostgreSQL is asked"
 
 
 @pytest.fixture
@@ -240,6 +275,26 @@ async def test_shutdown_does_not_wait_for_who_does_not_read(
         await stream.over(timeout=2)
         with pytest.raises(Exception, match="unavailable: this server is shutting down"):
             await Stream(EventStream(quick.follow_job(MINE, job, None))).over()
+
+
+async def test_held_answers_are_bounded_and_no_submit_is_refused_for_that(
+    app: FastAPI, api: httpx.AsyncClient, scene: Scene
+) -> None:
+    app.state.services.waiting.door = door = Door("waits", most=2, most_of_one=1)
+    job = await scene.job()
+    held = [asyncio.create_task(api.get(f"/v1/jobs/{job}?wait=20")) for _ in range(2)]
+    await eventually(lambda: door.inside == 2)
+    refused = await api.get(f"/v1/jobs/{job}?wait=20")
+    assert "2 waits open" in problem(refused, "unavailable", 503)["detail"]
+    assert refused.headers["retry-after"] == "5"
+    assert (await api.get(f"/v1/jobs/{job}")).status_code == 200
+    began = time.monotonic()
+    submitted = await api.post("/v1/jobs?wait=20", json={"task": "demo.echo"})
+    assert (submitted.status_code, time.monotonic() - began < 5) == (202, True)
+    async with scene.database.begin() as link:
+        await jobs.cancel(link, "default", [job], None)
+    assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
+    assert door.inside == 0
 
 
 async def test_held_answers_hold_no_connection(api: httpx.AsyncClient, scene: Scene) -> None:

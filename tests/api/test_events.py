@@ -11,18 +11,12 @@ import pytest
 from fastapi import FastAPI
 
 from db import jobs
-from db.engine import Database, Link
+from db.engine import Link
 from service.api.documents import JobItemDocument
 from tests.api.problems import problem
 from tests.api.streams import Stream, progress, start, streaming
 from tests.db.scene import Scene
 from tests.fixtures.waiting import eventually
-
-
-@pytest.fixture
-async def scene(database: Database, api: httpx.AsyncClient) -> Scene:
-    """Jobs behind the back of a running application."""
-    return Scene(database)
 
 
 async def test_a_job_is_followed_from_its_state_to_its_end(app: FastAPI, scene: Scene) -> None:

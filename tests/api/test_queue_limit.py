@@ -134,6 +134,38 @@ async def two(settings: ApiSettings, database: Database) -> AsyncIterator[list[h
         yield [one, other]
 
 
+async def test_a_replay_needs_room_like_a_submit(api: httpx.AsyncClient, full: list[str], book: JobBook) -> None:
+    async def waiting() -> int:
+        return int(await book.execute("SELECT count(*) FROM errander.jobs WHERE status = 'PENDING'"))
+
+    one, *_ = full
+    await leave(api, full[:4])
+    await eventually(lambda: submitted(api, 4))
+    refused(await api.post(f"/v1/jobs/{one}/replay"))
+    for path in ("/v1/jobs/replay", "/v1/dead-letter/replay"):
+        looked = await api.post(path, json={"filter": {}, "dry_run": True})
+        assert looked.status_code == 200, "it puts nothing back"
+    refused(await api.post("/v1/jobs/replay", json={"filter": {}}))
+    assert await waiting() == LIMIT
+
+    await leave(api, full[4:6])
+
+    async def one_fits() -> bool:
+        return (await api.post(f"/v1/jobs/{one}/replay")).status_code == 200
+
+    await eventually(one_fits)
+    answer = await api.post("/v1/jobs/replay", json={"filter": {}})
+    assert (answer.status_code, answer.json()) == (200, {"matched": 1, "changed": 1, "more": True})
+    assert members(answer.headers["ratelimit"]) == {"queued-jobs": {"r": 0}}
+    refused(await api.post("/v1/jobs/replay", json={"filter": {}}))
+    assert await waiting() == LIMIT
+
+
+async def submitted(api: httpx.AsyncClient, jobs: int) -> bool:
+    """Whether there was room for a batch of so many."""
+    return (await api.post("/v1/jobs/batch", json={"jobs": [JOB] * jobs})).status_code == 202
+
+
 async def test_several_processes_refuse_once_they_have_counted(two: list[httpx.AsyncClient]) -> None:
     for client in two:
         assert (await client.post("/v1/jobs/batch", json={"jobs": [JOB] * 4})).status_code == 202
