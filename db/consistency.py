@@ -80,7 +80,7 @@ async def snapshot(database: Database) -> AsyncIterator[Link]:
     """One view of all tables, for statements that read."""
     async with database.begin() as link:
         await link.executor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        await link.executor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+        await link.fetch("set_statement_timeout", allowed=f"{STATEMENT_SECONDS}s")
         yield link
 
 

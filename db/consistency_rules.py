@@ -31,6 +31,8 @@ class Rule:
     """A repair mends it."""
     passing: bool = False
     """It can be so for a moment in a healthy system, so it counts only if two looks in a row find it."""
+    names_jobs: bool = True
+    """Its examples are ids of jobs, which belong to tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ _ERRORS = (
         "workers live, but nobody has led for a whole lease: nothing is rescued, expired or pruned (examples: workers)",
         "see the logs of the workers for leader.step_failed or leader.step_broken",
         passing=True,
+        names_jobs=False,
     ),
 )
 
@@ -171,12 +174,14 @@ _WARNINGS = (
         Severity.WARNING,
         "tasks are paused that nothing has ever announced (examples: tasks)",
         "correct a misspelt pause with `errander task resume NAME`; a task to come is paused from its first job",
+        names_jobs=False,
     ),
     Rule(
         "schema-differs",
         Severity.WARNING,
         "constraints, indexes or triggers that this version relies on are missing or not valid (examples: their names)",
         "if no newer release has migrated this schema, restore them: `\\d` in `errander psql` shows what there is",
+        names_jobs=False,
     ),
 )
 

@@ -28,7 +28,7 @@ CLOCK_SLACK = timedelta(hours=1)
 class JobFilter:
     """Conditions, ANDed; what is None or empty says nothing.
 
-    `statuses` and `ids` are ORed among themselves, `tags` ANDed. `task` ending in `.*` is a prefix. `metadata` holds
+    `statuses`, `priorities` and `ids` are ORed among themselves, `tags` ANDed. `task` ending in `.*` is a prefix. `metadata` holds
     (key, value) and `payload` (path, value) pairs of texts; a value is compared as JSON and as text. `nothing` matches no
     job: it stands for ids that cannot exist.
     """
@@ -38,6 +38,7 @@ class JobFilter:
     task: str | None = None
     pool: str | None = None
     priority: str | None = None
+    priorities: frozenset[str] = frozenset()
     idempotency_key: str | None = None
     unique_key: str | None = None
     schedule_id: UUID | None = None
@@ -54,11 +55,6 @@ class JobFilter:
     metadata: tuple[tuple[str, str], ...] = ()
     payload: tuple[tuple[str, str], ...] = ()
     nothing: bool = False
-
-    @property
-    def is_deep(self) -> bool:
-        """Whether it looks into JSON."""
-        return bool(self.metadata or self.payload)
 
     @property
     def is_selective(self) -> bool:
@@ -103,6 +99,8 @@ def conditions(tenant: str, wanted: JobFilter) -> Conditions:
         value = getattr(wanted, name)
         if value is not None:
             made.plain.append(jobs[name] == value)
+    if wanted.priorities:
+        made.plain.append(jobs.priority.in_(sorted(wanted.priorities)))
     if wanted.worker is not None:
         made.plain.append(jobs.worker_id == wanted.worker)
     if wanted.task is not None:
@@ -164,20 +162,33 @@ def _times(wanted: JobFilter) -> list[ColumnElement[bool]]:
 
 def _equals(as_json: ColumnElement[Any], as_text: ColumnElement[Any], value: str) -> ColumnElement[bool]:
     equal_text: ColumnElement[bool] = cast(as_text, Text) == value
-    try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
+    if not _is_json(value):
         return equal_text
-    if isinstance(parsed, str):
-        return or_(equal_text, cast(as_text, Text) == parsed)
-    return or_(
-        equal_text, cast(as_json, JSONB) == cast(value, JSONB(none_as_null=False)) if _storable(value) else equal_text
-    )
+    # Bound as text and read by PostgreSQL: bound as JSONB it would be encoded once more, into a JSON string.
+    return or_(equal_text, cast(as_json, JSONB) == cast(cast(value, Text), JSONB))
 
 
-def _storable(text: str) -> bool:
-    """Whether PostgreSQL reads it as JSON too: Python also takes NaN and Infinity."""
-    return not any(word in text for word in ("NaN", "Infinity", "\\u0000"))
+def _is_json(text: str) -> bool:
+    """Whether it is JSON to PostgreSQL too, which takes no NaN, no number of any size and not every text."""
+    try:
+        parts = [json.loads(text, parse_constant=_number, parse_float=_number)]
+    except (ValueError, RecursionError):
+        return False
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str) and any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in part):
+            return False
+        if isinstance(part, dict):
+            parts += [*part, *part.values()]
+        elif isinstance(part, list):
+            parts += part
+    return True
+
+
+def _number(text: str) -> float:
+    if text in ("NaN", "Infinity", "-Infinity") or len(text.lower().partition("e")[2]) > len("+999"):
+        raise ValueError(f"{text} is no number of JSON, or none that a job can hold")
+    return float(text)
 
 
 def lowest_id(moment: datetime, slack: timedelta = timedelta()) -> UUID:

@@ -146,11 +146,6 @@ async def get(link: Link, tenant: str, job_id: UUID) -> JobRecord | None:
     return None if row is None else JobRecord.of(row.items())
 
 
-async def get_many(link: Link, tenant: str, ids: Sequence[UUID]) -> dict[UUID, JobRecord]:
-    """The jobs that exist among `ids`."""
-    return {row["id"]: JobRecord.of(row.items()) for row in await link.fetch("get_jobs", tenant=tenant, ids=list(ids))}
-
-
 async def final_among(link: Link, ids: Sequence[UUID]) -> list[UUID]:
     """Those of `ids` that are final, or do not exist."""
     return [row["id"] for row in await link.fetch("final_jobs", ids=list(ids))]

@@ -100,6 +100,10 @@ TRANSITIONS: tuple[Edge, ...] = (
 """Every edge. `submit` makes PENDING out of nothing and is no edge; `run_now` and `edit` change no status."""
 
 
-def can_move(source: JobStatus, target: JobStatus) -> bool:
-    """Whether some edge leads from `source` to `target`."""
-    return any(source in edge.sources and target in edge.targets for edge in TRANSITIONS)
+def runs_isolated(crashes: int, max_crashes: int) -> bool:
+    """Whether one more crash is the last that a job may have, so that it runs alone in a process.
+
+    A job that may not crash at all (`max_crashes` 1) never does: nothing is known against it when it starts. The same as
+    `db/sql/parts/isolated.sql`.
+    """
+    return max_crashes > 1 and crashes >= max_crashes - 1

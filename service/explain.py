@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from db.lifecycle import CLAIMABLE, JobStatus
+from db.lifecycle import CLAIMABLE, JobStatus, runs_isolated
 from db.records import JobRecord
 from db.standing import BOUND, Holds, Server
 from service.representation import moment_text
@@ -256,7 +256,7 @@ def _queue(facts: Facts) -> Iterator[Reason]:
 
 
 def _isolated(job: JobRecord) -> Iterator[Reason]:
-    if job.max_crashes > 1 and job.crashes >= max(1, job.max_crashes - 1):
+    if runs_isolated(job.crashes, job.max_crashes):
         yield _reason(
             "isolated",
             f"The job runs alone in a process, because its process has died {job.crashes} times: at most two such jobs "

@@ -41,6 +41,9 @@ def _whole(value: Any) -> Any:
 
 
 def _backoff(value: Any) -> dict[str, Any]:
+    unknown = next((name for name in value if name not in _BACKOFF_FIELDS), None) if isinstance(value, dict) else None
+    if unknown is not None:
+        raise PydanticCustomError("extra_forbidden", "unknown", {"inside": unknown})
     try:
         return parse_backoff(value).to_dict()
     except BackoffInvalid as error:
@@ -60,34 +63,21 @@ def _key(value: str) -> str:
     return value
 
 
+_BACKOFF_FIELDS = ("kind", "base", "factor", "max", "jitter")
 _WAIT = {"type": "number", "minimum": 0, "maximum": YEAR}
 _JITTER = {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "boolean"}]}
 _BACKOFF = {
-    "description": "How long to wait before try n + 1: in seconds, with the share `jitter` of it drawn at random.",
-    "oneOf": [
-        {
-            "type": "object",
-            "properties": {
-                "kind": {"type": "string", "const": "exponential", "default": "exponential"},
-                "base": _WAIT,
-                "factor": {"type": "number", "minimum": 1, "maximum": 1000},
-                "max": _WAIT,
-                "jitter": _JITTER,
-            },
-            "additionalProperties": False,
-        },
-        {
-            "type": "object",
-            "properties": {
-                "kind": {"type": "string", "enum": ["linear", "fixed"]},
-                "base": _WAIT,
-                "max": _WAIT,
-                "jitter": _JITTER,
-            },
-            "required": ["kind"],
-            "additionalProperties": False,
-        },
-    ],
+    "type": "object",
+    "description": "How long to wait before try n + 1: in seconds, with the share `jitter` of it drawn at random. Only "
+    "`exponential` uses `factor`.",
+    "properties": {
+        "kind": {"type": "string", "enum": ["exponential", "linear", "fixed"], "default": "exponential"},
+        "base": _WAIT,
+        "factor": {"type": "number", "minimum": 1, "maximum": 1000},
+        "max": _WAIT,
+        "jitter": _JITTER,
+    },
+    "additionalProperties": False,
 }
 """What `errander.parse_backoff` takes, for the description of the API."""
 
@@ -148,7 +138,7 @@ def _refusal(item: Any, prefix: str) -> FieldError:
     kind: str = item["type"]
     steps = list(item["loc"])
     inside = item.get("ctx", {}).get("inside")
-    if inside:
+    if inside is not None:
         steps.append(inside)
     pointer = prefix + "".join(f"/{escaped(step)}" for step in steps)
     if kind == "extra_forbidden":

@@ -31,7 +31,8 @@ judged AS MATERIALIZED (
                 THEN 'lease-orphaned'
             WHEN
                 j.started_at + make_interval(secs => j.timeout + CAST(:seconds AS double precision)) < now()
-                AND NOT (j.max_crashes > 1 AND j.crashes >= greatest(1, j.max_crashes - 1))
+                AND NOT
+    -- @include isolated
                 THEN 'running-overdue'
         END AS code
     FROM looked u

@@ -32,16 +32,9 @@ WITH input AS MATERIALIZED (
         run_at = CASE WHEN l.over OR l.cancelled THEN j.run_at ELSE now() + make_interval(secs => l.delay) END
     FROM locked l
     WHERE j.id = l.id
-    RETURNING j.id, j.status, j.tenant, j.pool, j.priority, j.task, j.run_at, j.expires_at, j.attempt, j.worker_id,
-              l.started_at, l.error
+    RETURNING l.error,
+    -- @include moved_columns
 ),
 -- @include requeue
-, noted AS (
-    INSERT INTO errander.history (job_id, event, status, attempt, worker_id, detail, started_at)
-    SELECT d.id, 'failed', d.status, d.attempt, d.worker_id,
-           jsonb_build_object('kind', d.error -> 'kind', 'type', d.error -> 'type', 'message', d.error -> 'message',
-                              'run_at', CASE WHEN d.status = 'RETRYING' THEN to_jsonb(d.run_at) END),
-           d.started_at
-    FROM done d ORDER BY d.id
-)
-SELECT d.id, d.status, d.pool, d.priority, extract(epoch FROM d.run_at - now())::float8 AS due_in FROM done d
+,
+-- @include noted_failure

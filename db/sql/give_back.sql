@@ -38,8 +38,8 @@ WITH input AS MATERIALIZED (
                       ELSE greatest(j.run_at, now() + make_interval(secs => l.delay)) END
     FROM locked l
     WHERE j.id = l.id
-    RETURNING j.id, j.status, j.tenant, j.pool, j.priority, j.task, j.run_at, j.expires_at, j.attempt, j.worker_id,
-              l.started_at, l.reason
+    RETURNING l.reason,
+    -- @include moved_columns
 ),
 -- @include requeue
 , noted AS (

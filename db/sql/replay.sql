@@ -3,7 +3,7 @@
 -- locks: jobs, in id order, then ready, history
 -- index: jobs_pkey
 WITH locked AS MATERIALIZED (
-    SELECT j.id, j.status, j.finished_at, j.started_at, j.payload, j.max_attempts
+    SELECT j.id, j.status, j.finished_at, j.cancelled_by, j.cancel_reason, j.started_at, j.payload, j.max_attempts
     FROM errander.jobs j
     WHERE
         j.id = ANY (CAST(:ids AS uuid[]))
@@ -22,6 +22,7 @@ replayed AS (
         replays = j.replays + 1,
         run_at = now() + CAST(:delay AS double precision) * interval '1 second',
         payload = coalesce(CAST(:payload AS jsonb), j.payload),
+        payload_bytes = coalesce(octet_length(CAST(:payload AS jsonb)::text), j.payload_bytes),
         max_attempts = coalesce(CAST(:max_attempts AS integer), j.max_attempts),
         result = NULL,
         progress = NULL,
@@ -35,7 +36,8 @@ replayed AS (
     WHERE j.id = l.id AND j.status || '' IN ('FAILED', 'CANCELLED')
     RETURNING
         j.id, j.tenant, j.pool, j.priority, j.task, j.run_at, j.attempt, j.worker_id,
-        l.status AS undone, l.finished_at AS undone_at, l.started_at,
+        l.status AS undone, l.finished_at AS undone_at, l.cancelled_by AS undone_by, l.cancel_reason AS undone_for,
+        l.started_at,
         CASE
             WHEN CAST(:payload AS jsonb) IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('payload', l.payload)
         END
@@ -52,10 +54,13 @@ noted AS (
     INSERT INTO errander.history (job_id, at, event, status, attempt, worker_id, by, detail, started_at)
     SELECT
         r.id, now(), 'replayed', 'PENDING', r.attempt, r.worker_id, 'client',
-        jsonb_build_object('status', r.undone, 'finished_at', r.undone_at)
-        || CASE
-            WHEN CAST(:reason AS text) IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('reason', CAST(:reason AS text))
-        END
+        -- what the row says no more, so that the history still can
+        jsonb_strip_nulls(
+            jsonb_build_object(
+                'status', r.undone, 'finished_at', r.undone_at, 'cancelled_by', r.undone_by, 'cancel_reason', r.undone_for,
+                'reason', CAST(:reason AS text)
+            )
+        )
         || CASE WHEN r.before = '{}'::jsonb THEN '{}'::jsonb ELSE jsonb_build_object('before', r.before) END,
         r.started_at
     FROM replayed r

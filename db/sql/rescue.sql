@@ -19,7 +19,8 @@ WITH observed AS MATERIALIZED (
 ), lost AS MATERIALIZED (
     SELECT j.id, j.started_at,
            j.cancel_requested_at IS NOT NULL AS cancelled,
-           j.max_crashes > 1 AND j.crashes >= greatest(1, j.max_crashes - 1) AND 5 > (
+    -- @include isolated
+           AND 5 > (
                SELECT count(*) FROM errander.history h
                WHERE h.job_id = j.id AND h.event = 'rescued' AND h.detail ->> 'charged' = 'false'
                  AND h.id > coalesce((SELECT max(p.id) FROM errander.history p
@@ -63,8 +64,8 @@ WITH observed AS MATERIALIZED (
         run_at = CASE WHEN l.over OR l.cancelled THEN j.run_at ELSE now() + make_interval(secs => l.delay) END
     FROM verdict l
     WHERE j.id = l.id
-    RETURNING j.id, j.status, j.tenant, j.pool, j.priority, j.task, j.run_at, j.expires_at, j.attempt, j.worker_id,
-              l.started_at, l.free
+    RETURNING l.free,
+    -- @include moved_columns
 ),
 -- @include requeue
 , noted AS (

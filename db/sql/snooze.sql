@@ -21,8 +21,8 @@ WITH input AS MATERIALIZED (
         run_at = CASE WHEN l.cancelled THEN j.run_at ELSE now() + make_interval(secs => l.delay) END
     FROM locked l
     WHERE j.id = l.id
-    RETURNING j.id, j.status, j.tenant, j.pool, j.priority, j.task, j.run_at, j.expires_at, j.attempt, j.worker_id,
-              l.started_at
+    RETURNING
+    -- @include moved_columns
 ),
 -- @include requeue
 , noted AS (

@@ -27,6 +27,7 @@ router = APIRouter(route_class=GuardedRoute)
 MAX_PAGE: Final = 200
 _MAX_VALUE: Final = 1_000
 """Characters of a filter's value."""
+_MAX_ID: Final = 2**63 - 1
 _ACTION: Final = re.compile(r"^[a-z-]{1,50}\.([a-z-]{1,50}|\*)\Z")
 _KIND: Final = re.compile(r"^[a-z-]{1,50}\Z")
 _TIMES: Final = ("after", "before")
@@ -135,7 +136,8 @@ def _place(cursor: str | None, digest: str) -> tuple[datetime, int] | None:
     if cursor is None:
         return None
     match cursor_place(cursor, digest):
-        case [str(at), int(number)]:
+        # true is an int to Python, but not to PostgreSQL
+        case [str(at), int(number)] if type(number) is int and abs(number) <= _MAX_ID:
             try:
                 return moment(at), number
             except ValueError:

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.consistency import Limits
-from service.checks.consistency import Check, Report, document
+from service.auth.principal import ANYONE, principal_of
+from service.checks.consistency import Check, Report, document, for_tenant
 from service.checks.consistency_hints import HintLimits
 from service.http.guarded_route import GuardedRoute
 from service.http.requests import refuse_unknown
@@ -64,7 +65,10 @@ class ConsistencyDocument(BaseModel):
     openapi_extra=operation("queues:read"),
 )
 async def get_consistency(request: Request) -> Response:
-    """The checks of `errander fsck`, at most ten seconds old; a process never runs two of them at once."""
+    """The checks of `errander fsck`, at most ten seconds old; a process never runs two of them at once.
+
+    Counts are those of the installation; of jobs only one's own are named.
+    """
     services = services_of(request)
     refuse_unknown(request)
     report = await _report(services)
@@ -72,6 +76,9 @@ async def get_consistency(request: Request) -> Response:
         # it was kept for longer, because it was costly; whoever comes while it is made anew waits for that
         services.fresh.forget(_NAME)
         report = await _report(services)
+    principal = principal_of(request)
+    if principal is not ANYONE:  # where nobody is asked, there is nobody to keep another's ids from
+        report = await for_tenant(services.database, report, principal.tenant)
     return json_response(document(report), headers={"Cache-Control": "no-store"})
 
 

@@ -3,11 +3,16 @@ routes; tests hold these models against them.
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-Status = Literal["WAITING", "PENDING", "RUNNING", "RETRYING", "SUCCESS", "FAILED", "CANCELLED"]
+from db.lifecycle import JobStatus
+
+Status = Annotated[
+    str, Field(description="A later version may have others.", examples=[one.value for one in JobStatus])
+]
+"""No enum: a client that was made from the description must not fail on a new one."""
 
 
 class ErrorDocument(BaseModel):
@@ -238,6 +243,12 @@ class AuditPage(BaseModel):
 
     items: list[AuditEntry]
     next_cursor: str | None
+
+
+class AliveDocument(BaseModel):
+    """That the process is alive."""
+
+    status: Literal["ok"]
 
 
 class ReadyDocument(BaseModel):

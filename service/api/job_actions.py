@@ -13,14 +13,14 @@ from db import failpoints, history, jobs
 from db.audit import Action
 from db.engine import Link
 from db.history import HistoryRow
-from db.jobs import Change, Queued
+from db.jobs import Change
 from db.lifecycle import FINAL, JobStatus
 from db.records import JobRecord
 from db.steady import steady
 from service import audit, fields
 from service.api.documents import History, JobDocument
-from service.api.jobs import check_payload, locked, not_waiting
 from service.auth.principal import principal_of
+from service.changing import check_payload, locked, not_waiting, publish_queued
 from service.fields import Body, ReasonBody, read
 from service.http.guarded_route import GuardedRoute
 from service.http.preconditions import require_unchanged, tags_of
@@ -29,8 +29,7 @@ from service.http.requests import JobId, action_body_of, refuse_unknown
 from service.http.strict_json import encode
 from service.openapi.operations import IF_MATCH, answers, operation
 from service.representation import job_response, json_response, moment_text
-from service.services import Services, services_of
-from workers.hints import Hint
+from service.services import services_of
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -59,7 +58,7 @@ async def _change(
     async def once() -> tuple[JobRecord, Change]:
         async with services.database.begin() as link:
             before = await locked(link, principal.tenant, job_id)
-            principal.require(before.task)
+            principal.require(before.task, before.priority)
             require_unchanged(before, unchanged)
             change = await step(link)
             record = await jobs.get(link, principal.tenant, job_id) or before
@@ -71,11 +70,6 @@ async def _change(
     record, change = await steady(once)
     publish_queued(services, change.queued)
     return record, change
-
-
-def publish_queued(services: Services, queued: tuple[Queued, ...]) -> None:
-    """Hints at jobs that stand in the queue (again); never waits."""
-    services.publisher.offer([Hint(one.id, one.pool, one.priority, one.due_in) for one in queued])
 
 
 def _conflict(code: str, record: JobRecord, why: str) -> Problem:
@@ -153,19 +147,21 @@ async def replay_job(request: Request, job_id: JobId) -> Response:
         if record is None:
             raise not_found(f"job {job_id}")
         await check_payload(services, record.task, body.payload)
-    record, change = await _change(
-        *(request, Action.JOB_REPLAY, job_id),
-        lambda link: jobs.replay(
-            link,
-            tenant,
-            [job_id],
-            delay=body.delay or 0.0,
-            payload=None if body.payload is None else encode(body.payload),
-            max_attempts=body.max_attempts,
-            reason=body.reason,
-        ),
-        body.reason,
-    )
+    async with services.queued.room(request.scope, tenant, 1) as taking:
+        record, change = await _change(
+            *(request, Action.JOB_REPLAY, job_id),
+            lambda link: jobs.replay(
+                link,
+                tenant,
+                [job_id],
+                delay=body.delay or 0.0,
+                payload=None if body.payload is None else encode(body.payload),
+                max_attempts=body.max_attempts,
+                reason=body.reason,
+            ),
+            body.reason,
+        )
+        taking.made = len(change.moved)
     if not change.moved:
         raise _conflict("not-replayable", record, "only FAILED and CANCELLED jobs can be replayed")
     return job_response(record)
@@ -200,30 +196,47 @@ def told(job: JobRecord, rows: list[HistoryRow]) -> list[dict[str, Any]]:
 
     for row in rows:
         start(row.started_at, row.attempt, row.worker_id)
-        detail = row.detail
-        if row.event == "replayed" and detail is not None:
-            undone_at, undone = detail.get("finished_at"), detail.get("status")
-            if isinstance(undone_at, str):
-                at = datetime.fromisoformat(undone_at)
-                events.append(_event(at, "finished", str(undone), row.attempt, worker=row.worker_id))
-                detail = detail | {"finished_at": moment_text(at)}
+        detail = None if row.detail is None else _in_utc(row.detail)
+        if row.event == "replayed" and detail is not None and isinstance(detail.get("finished_at"), str):
+            at = datetime.fromisoformat(detail["finished_at"])
+            by, reason = detail.get("cancelled_by"), detail.get("cancel_reason")
+            events.append(_finished(at, str(detail.get("status")), row.attempt, row.worker_id, by=by, reason=reason))
         events.append(
             _event(row.at, row.event, row.status, row.attempt, worker=row.worker_id, by=row.by, detail=detail)
         )
     start(job.started_at, job.attempt, job.worker_id)
     if job.finished_at is not None:
-        detail = {"reason": job.cancel_reason} if job.status == JobStatus.CANCELLED and job.cancel_reason else None
-        events.append(
-            _event(
-                *(job.finished_at, "finished", job.status.value, job.attempt),
-                worker=job.worker_id,
-                by=job.cancelled_by,
-                detail=detail,
-            )
+        ended = _finished(
+            *(job.finished_at, job.status.value, job.attempt, job.worker_id),
+            by=job.cancelled_by,
+            reason=job.cancel_reason,
         )
+        events.append(ended)
     # Stable: what happened in one statement stays in the order above.
     events.sort(key=lambda event: event["at"])
     return events
+
+
+_MOMENTS = ("run_at", "expires_at", "finished_at")
+"""Members of a detail that are times."""
+
+
+def _in_utc(detail: dict[str, Any]) -> dict[str, Any]:
+    """`detail` with its times, which PostgreSQL wrote with an offset, in the form of all other times."""
+    times = {
+        name: moment_text(datetime.fromisoformat(detail[name]))
+        for name in _MOMENTS
+        if isinstance(detail.get(name), str)
+    }
+    before = detail.get("before")
+    return detail | times | ({"before": _in_utc(before)} if isinstance(before, dict) else {})
+
+
+def _finished(
+    at: datetime, status: str, attempt: int, worker: UUID | None, *, by: str | None, reason: str | None
+) -> dict[str, Any]:
+    detail = {"reason": reason} if status == JobStatus.CANCELLED and reason else None
+    return _event(at, "finished", status, attempt, worker=worker, by=by, detail=detail)
 
 
 def _event(

@@ -23,8 +23,8 @@ from db.reading import Reader
 from db.steady import steady
 from service import audit, fields
 from service.api.documents import ChangedDocument, JobPage
-from service.api.job_actions import publish_queued
 from service.auth.principal import Principal, principal_of
+from service.changing import publish_queued
 from service.fields import Body, read
 from service.filters import filter_of, given_in_body, given_in_query, include_of
 from service.http.cursors import cursor_place, cursor_text, list_hash
@@ -151,27 +151,40 @@ async def _bulk(request: Request, action: Action, statuses: frozenset[JobStatus]
     body = read(BulkBody, await body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    wanted = _only(filter_of(given_in_body(body.filter), "/filter/"), statuses)
-    _refuse_too_wide(principal, wanted)
+    wanted = _only(_allowed(principal, filter_of(given_in_body(body.filter), "/filter/")), statuses)
     if action is Action.JOBS_CANCEL:
         wanted = replace(wanted, not_asked_to_cancel=True)
     ids, more = await lists.ids(Reader(services.database), principal.tenant, wanted, body.limit)
+    if body.dry_run:
+        return json_response({"matched": len(ids), "changed": 0, "more": more})
+    if action is Action.JOBS_CANCEL:
+        changed = await _in_chunks(request, action, step, body, ids)
+        return json_response({"matched": len(ids), "changed": changed, "more": more})
+    async with services.queued.room_for_some(request.scope, principal.tenant, len(ids)) as taking:
+        fitting = ids[: taking.jobs]
+        taking.made = await _in_chunks(request, action, step, body, fitting)
+    return json_response({"matched": len(fitting), "changed": taking.made, "more": more or len(fitting) < len(ids)})
+
+
+async def _in_chunks(request: Request, action: Action, step: Step, body: BulkBody, ids: Sequence[UUID]) -> int:
+    """How many were changed."""
     changed = 0
-    if not body.dry_run:
-        for start in range(0, len(ids), CHUNK):
-            changed += await _chunk(request, action, step, body, ids[start : start + CHUNK])
-    return json_response({"matched": len(ids), "changed": changed, "more": more})
+    for start in range(0, len(ids), CHUNK):
+        changed += await _chunk(request, action, step, body, ids[start : start + CHUNK])
+    return changed
 
 
-def _refuse_too_wide(principal: Principal, wanted: JobFilter) -> None:
-    """Raises Problem where a credential for some tasks would touch jobs of others."""
-    if principal.tasks is None:
-        return
-    if wanted.task is None:
+def _allowed(principal: Principal, wanted: JobFilter) -> JobFilter:
+    """`wanted`, without the jobs whose priority a narrowed credential must not touch.
+
+    Raises Problem where it would touch tasks that are not the credential's, or names such a priority.
+    """
+    if principal.tasks is not None and wanted.task is None:
         raise invalid_field(
             "/filter/task", f"must be given: this credential is for the tasks {', '.join(principal.tasks)}", "forbidden"
         )
-    principal.require(wanted.task)
+    principal.require(wanted.task or "", wanted.priority)
+    return wanted if principal.max_priority is None else replace(wanted, priorities=principal.priorities)
 
 
 async def _chunk(request: Request, action: Action, step: Step, body: BulkBody, ids: Sequence[UUID]) -> int:

@@ -2,27 +2,29 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI
-from pydantic import Field
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db import failpoints, jobs
 from db.audit import Action
-from db.engine import Link
 from db.jobs import Edit
 from db.lifecycle import JobStatus
 from db.records import JobRecord
 from db.steady import steady
 from service import audit, fields
 from service.api.documents import BatchDocument, JobDocument
-from service.auth.principal import principal_of
+from service.auth.errors import refused
+from service.auth.principal import Principal, principal_of
+from service.changing import check_payload, locked, not_waiting, publish_queued
 from service.fields import Body, read
-from service.http.plain_route import PlainRoute, refuse_dependencies
+from service.http.plain_route import PlainRoute
 from service.http.preconditions import is_named, require_unchanged, tags_of
 from service.http.problems import FieldError, Problem, invalid, invalid_field, not_found
 from service.http.requests import (
@@ -35,32 +37,16 @@ from service.http.requests import (
     wait_of,
 )
 from service.http.strict_json import encode
-from service.limits.queued import QueueLimit
 from service.openapi.operations import IF_MATCH, IF_NONE_MATCH, answers, header, operation, query
 from service.openapi.parts import headers_named
 from service.representation import JSON, accepted_body, job_body, job_response, json_response
 from service.services import Services, services_of
-from service.submit.accepting import Accepting
-from service.submit.batches import Batch, accept_keyed, accept_plain, content_of_batch
+from service.submit.batches import Batch, content_of_batch
 from service.submit.preparing import Prepared
 from service.submit.submission import BatchItemBody, Resolver, Submission, SubmitBody, UnknownTask, contradictions
 from workers.hints import Hint
 
-
-@contextlib.asynccontextmanager
-async def _accepting(app: FastAPI) -> AsyncIterator[None]:
-    """Single submits of one process go through one object; it is empty before the application closes its connections."""
-    refuse_dependencies(app)
-    services: Services = app.state.services
-    accepting = Accepting(services.database, services.publisher, hours=services.settings.idempotency_hours)
-    app.state.accepting = accepting
-    try:
-        yield
-    finally:
-        await accepting.stop()
-
-
-router = APIRouter(lifespan=_accepting, route_class=PlainRoute)
+router = APIRouter(route_class=PlainRoute)
 
 MAX_BATCH = 10_000
 """Jobs in one batch."""
@@ -85,8 +71,22 @@ class BatchBody(Body):
     jobs: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_BATCH)
 
 
+_NULLABLE = ("expires_at",)
+"""Fields of an edit in which null says something: no expiry any more."""
+
+
+def _optional_not_null(schema: dict[str, Any]) -> None:
+    """Says that a field may be left out, and that null is no way to do so."""
+    for name, field in schema["properties"].items():
+        del field["default"]
+        if name not in _NULLABLE:
+            field.update(next(kind for kind in field.pop("anyOf") if kind != {"type": "null"}))
+
+
 class EditBody(Body):
     """Body of `PATCH /v1/jobs/{id}`."""
+
+    model_config = ConfigDict(json_schema_extra=_optional_not_null)
 
     priority: fields.PriorityName | None = None
     pool: fields.PoolName | None = None
@@ -98,6 +98,13 @@ class EditBody(Body):
     expires_at: fields.Moment | None = None
     tags: fields.Tags | None = None
     metadata: fields.Metadata | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_null(cls, value: Any, field: ValidationInfo) -> Any:
+        if value is None and field.field_name not in _NULLABLE:
+            raise PydanticCustomError("null", "must not be null; what is left out stays as it is")
+        return value
 
 
 @router.post(
@@ -123,17 +130,17 @@ async def submit(request: Request) -> Response:
     sent = await body_of(request)
     resolver = Resolver(services.catalogue, principal, max_crashes=services.settings.max_crashes)
     submission = accepted_or_raise(resolver, await resolver.submission(sent, key=key))
-    accepting: Accepting = request.app.state.accepting
-    queued: QueueLimit = request.app.state.queued
-    accept = accepting.accept if key is None else accepting.accept_keyed
-    found = await queued.submit(request.scope, principal.tenant, submission, accept)
+    accept = services.accepting.accept if key is None else services.accepting.accept_keyed
+    found = await services.queued.submit(request.scope, principal.tenant, submission, accept)
     await failpoints.reach("api.answering")
     headers = {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{found.id}"}
     replayed = isinstance(found, JobRecord)
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     if wait:
-        now = await final_or_now(services, principal.tenant, found.id, wait)
+        now = None
+        with contextlib.suppress(Problem):  # the job is kept: what refuses to wait does not refuse it
+            now = await final_or_now(services, principal, found.id, wait)
         if now is not None and (now.is_final or replayed):
             return Response(job_body(now), 200, headers, JSON)
     body = job_body(found) if isinstance(found, JobRecord) else accepted_body(submission.job, found)
@@ -147,16 +154,22 @@ def accepted_or_raise(resolver: Resolver, found: Submission | UnknownTask | list
     raise resolver.unknown_task(found.name) if isinstance(found, UnknownTask) else invalid(found)
 
 
-async def final_or_now(services: Services, tenant: str, job_id: UUID, wait: float) -> JobRecord | None:
-    """The job once it is final, or as it is after `wait` seconds; None where it does not exist."""
+async def final_or_now(services: Services, principal: Principal, job_id: UUID, wait: float) -> JobRecord | None:
+    """The job once it is final, or as it is after `wait` seconds; None where it does not exist.
+
+    Raises Problem `quota-exceeded` or `unavailable` where too many answers are held, and `unauthenticated` where the
+    credential has ended meanwhile.
+    """
     deadline = time.monotonic() + wait
-    async with services.waiting.watch(job_id) as watch:
+    async with services.waiting.watch(job_id, principal) as watch:
         while True:
-            record = await jobs.get(services.database.link, tenant, job_id)
+            record = await jobs.get(services.database.link, principal.tenant, job_id)
             if record is None or record.is_final or time.monotonic() >= deadline:
                 return record
             if not await watch.until(deadline) and services.waiting.stopping:
                 return record
+            if not await services.guard.still_good(principal):
+                raise refused("the credential has expired or was revoked")
 
 
 @router.post(
@@ -186,18 +199,17 @@ async def submit_batch(request: Request) -> Response:
     body = read(BatchBody, await body_of(request, limit=MAX_BATCH_BODY))
     if isinstance(body, list):
         raise invalid(body)
-    await request.app.state.limits.charge_batch(principal, request.scope, len(body.jobs))
-    prepared = Prepared(Resolver(services.catalogue, principal, max_crashes=services.settings.max_crashes), body.jobs)
-    queued: QueueLimit = request.app.state.queued
+    await services.limits.charge_batch(principal, request.scope, len(body.jobs))
+    resolver = Resolver(services.catalogue, principal, max_crashes=services.settings.max_crashes)
+    prepared = await Prepared.of(resolver, body.jobs)
     if key is None and not prepared.is_keyed:
-        async with queued.room(request.scope, principal.tenant, len(body.jobs)):
-            outcome = await accept_plain(services.database, principal.tenant, prepared)
+        async with services.queued.room(request.scope, principal.tenant, len(body.jobs)):
+            outcome = await services.batches.accept_plain(principal.tenant, prepared)
     else:
         content = {} if key is None else content_of_batch(body.jobs)
         batch = Batch(await prepared.all(), key, content)
-        async with queued.room(request.scope, principal.tenant, len(body.jobs), batch) as taking:
-            hours = services.settings.idempotency_hours
-            outcome = await accept_keyed(services.database, principal.tenant, batch, hours)
+        async with services.queued.room(request.scope, principal.tenant, len(body.jobs), batch) as taking:
+            outcome = await services.batches.accept_keyed(principal.tenant, batch)
             taking.made = len(outcome.accepted)
     made = {one.job.id: one.job for one in prepared.submissions}
     await failpoints.reach("api.batch.publishing")
@@ -221,11 +233,13 @@ async def submit_batch(request: Request) -> Response:
 )
 async def get_job(request: Request, job_id: JobId) -> Response:
     """The job; with `wait`, once it is final or time is up."""
-    services, tenant = services_of(request), principal_of(request).tenant
+    services, principal = services_of(request), principal_of(request)
     refuse_unknown(request, ("wait",))
     wait, known = wait_of(request), tags_of(request, "if-none-match")
     record = await (
-        final_or_now(services, tenant, job_id, wait) if wait else jobs.get(services.database.link, tenant, job_id)
+        final_or_now(services, principal, job_id, wait)
+        if wait
+        else jobs.get(services.database.link, principal.tenant, job_id)
     )
     if record is None:
         raise not_found(f"job {job_id}")
@@ -261,18 +275,9 @@ async def edit_job(request: Request, job_id: JobId) -> Response:
     return job_response(await steady(lambda: _edited(request, job_id, new, given)))
 
 
-async def check_payload(services: Services, task: str, payload: Mapping[str, Any] | None) -> None:
-    """Raises Problem if no schema of the task takes `payload`; a task that nobody announced takes anything."""
-    entry = None if payload is None else await services.catalogue.find(task)
-    if entry is not None and payload is not None:
-        errors = entry.errors(payload)
-        if errors:
-            raise invalid(errors)
-
-
 def _edit(body: EditBody) -> tuple[Edit, list[str]]:
     """What changes, and the names of the fields the client gave."""
-    given = [name for name in body.model_fields_set if getattr(body, name) is not None or name == "expires_at"]
+    given = list(body.model_fields_set)
     values: dict[str, Any] = {name: getattr(body, name) for name in given}
     for name in ("payload", "backoff", "tags", "metadata"):
         if name in values:
@@ -280,19 +285,12 @@ def _edit(body: EditBody) -> tuple[Edit, list[str]]:
     return Edit(**values, set_expires_at="expires_at" in given), given
 
 
-async def locked(link: Link, tenant: str, job_id: UUID) -> JobRecord:
-    """The job as it stands, which nobody else changes before the end of this transaction. Raises Problem `not-found`."""
-    await jobs.lock(link, tenant, [job_id])
-    record = await jobs.get(link, tenant, job_id)
-    if record is None:
-        raise not_found(f"job {job_id}")
-    return record
-
-
 async def _edited(request: Request, job_id: UUID, new: Edit, given: Sequence[str]) -> JobRecord:
-    services, tenant, unchanged = services_of(request), principal_of(request).tenant, tags_of(request, "if-match")
+    services, principal, unchanged = services_of(request), principal_of(request), tags_of(request, "if-match")
+    tenant = principal.tenant
     async with services.database.begin() as link:
         before = await locked(link, tenant, job_id)
+        principal.require(before.task, before.priority)
         require_unchanged(before, unchanged)
         if new.max_attempts is not None and new.max_attempts <= before.failures:
             raise invalid_field("/max_attempts", f"the job has failed {before.failures} times already", "range")
@@ -301,15 +299,5 @@ async def _edited(request: Request, job_id: UUID, new: Edit, given: Sequence[str
         if record is None or (given and not queued):
             raise not_waiting(job_id, before.status)
         await audit.record_change(link, request, Action.JOB_EDIT, before, record)
-    services.publisher.offer([Hint(one.id, one.pool, one.priority, one.due_in) for one in queued])
+    publish_queued(services, queued)
     return record
-
-
-def not_waiting(job_id: UUID, status: str) -> Problem:
-    """The job does not wait to start."""
-    return Problem(
-        "job-not-waiting",
-        f"job {job_id} is {status}; only a job that waits can be changed",
-        job_status=status,
-        job_id=str(job_id),
-    )

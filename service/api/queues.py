@@ -36,8 +36,9 @@ DEFAULT_POOL = "default"
 
 def queue_of(name: str) -> tuple[str, str]:
     """Pool and priority of `high` (pool default) or `gpu:high`. Raises Problem `not-found`."""
-    pool, _, priority = name.rpartition(":")
-    pool = pool or DEFAULT_POOL
+    pool, colon, priority = name.rpartition(":")
+    if not colon:
+        pool = DEFAULT_POOL
     if priority not in set(Priority) or not _POOL.fullmatch(pool):
         raise not_found(f"queue {name[:100]!r}")
     return pool, priority

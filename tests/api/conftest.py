@@ -13,6 +13,7 @@ from db.engine import Database
 from db.tasks import Announcement
 from service.main import create_app
 from service.settings import ApiSettings
+from tests.db.scene import Scene
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.servers import Databases
 
@@ -89,3 +90,16 @@ async def api(app: FastAPI, database: Database) -> AsyncIterator[httpx.AsyncClie
 def book(database: Database) -> JobBook:
     """Jobs behind the API's back."""
     return JobBook(database)
+
+
+@pytest.fixture
+async def scene(database: Database, api: httpx.AsyncClient) -> Scene:
+    """Jobs behind the back of a running application."""
+    return Scene(database)
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are looked at more often, so that no test waits for it."""
+    monkeypatch.setattr("service.live.list_feed.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("service.live.list_feed.COST_FACTOR", 1.0)

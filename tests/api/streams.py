@@ -29,9 +29,13 @@ class Event:
 class Stream:
     """One client's connection."""
 
-    def __init__(self, app: ASGIApp, path: str = "/", last_id: str | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, path: str = "/", last_id: str | None = None, *, credential: str | None = None
+    ) -> None:
         address, _, query = path.partition("?")
         headers = [] if last_id is None else [(b"last-event-id", last_id.encode())]
+        if credential is not None:
+            headers.append((b"authorization", f"Bearer {credential}".encode()))
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -131,9 +135,11 @@ class Stream:
 
 
 @contextlib.asynccontextmanager
-async def streaming(app: ASGIApp, path: str = "/", last_id: str | None = None) -> AsyncIterator[Stream]:
+async def streaming(
+    app: ASGIApp, path: str = "/", last_id: str | None = None, *, credential: str | None = None
+) -> AsyncIterator[Stream]:
     """A stream, answered; the client leaves at the end."""
-    stream = Stream(app, path, last_id)
+    stream = Stream(app, path, last_id, credential=credential)
     try:
         await eventually(lambda: stream.status != 0)
         yield stream

@@ -12,6 +12,7 @@ import pytest
 from db.engine import Database
 from service.api.documents import AuditPage
 from service.chaos.proxy import Proxy
+from service.http.cursors import cursor_text, list_hash
 from service.main import create_app
 from service.settings import ApiSettings
 from tests.api.conftest import running, settings_for
@@ -330,6 +331,12 @@ async def test_a_query_that_cannot_be_meant_is_refused(
     api: httpx.AsyncClient, query: str, pointer: str, code: str
 ) -> None:
     assert pointers(await api.get(f"/v1/audit?{query}")) == {pointer: code}
+
+
+@pytest.mark.parametrize("place", [True, 1.5, 10**30, -(10**30), "1", None])
+async def test_a_cursor_that_was_made_up_is_none(api: httpx.AsyncClient, place: Any) -> None:
+    cursor = cursor_text(list_hash("audit", {}), "2026-01-01T00:00:00Z", place)
+    assert pointers(await api.get("/v1/audit", params={"cursor": cursor})) == {"cursor": "cursor"}
 
 
 async def test_a_search_that_takes_too_long_says_what_to_do(api: httpx.AsyncClient, book: JobBook) -> None:

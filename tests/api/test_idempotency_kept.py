@@ -146,7 +146,7 @@ async def test_one_key_in_two_tenants_is_two_jobs_even_in_one_commit(
     app: FastAPI, api: httpx.AsyncClient, book: JobBook
 ) -> None:
     del api
-    accepting: Accepting = app.state.accepting
+    accepting: Accepting = app.state.services.accepting
     tenants = ["acme", "other"] * 10
     found = await asyncio.gather(*(accepting.accept_keyed(tenant, submission()) for tenant in tenants))
     made = {

@@ -244,3 +244,18 @@ async def test_cancel_and_replay_of_one_job_by_many_at_once_leave_it_whole(
     assert {answer.status_code for answer in answers} <= {200, 409}
     status = (await api.get(path)).json()["status"]
     assert await book.execute("SELECT count(*) FROM errander.ready") == (1 if status == "PENDING" else 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["priority", "pool", "run_at", "payload", "max_attempts", "timeout", "backoff", "tags", "metadata"]
+)
+async def test_null_is_no_value_to_change_to_and_nothing_of_the_change_is_done(
+    api: httpx.AsyncClient, name: str
+) -> None:
+    job = await submit(api, delay=60, expires_in=600)
+    path = f"/v1/jobs/{job['id']}"
+    assert pointers(await api.patch(path, json={name: None, "expires_at": None})) == {f"/{name}": "null"}
+    assert (await api.get(path)).json() == job
+    described = (await api.get("/openapi.json")).json()["components"]["schemas"]["EditBody"]["properties"]
+    assert {"type": "null"} not in described[name].get("anyOf", [])
+    assert {"type": "null"} in described["expires_at"]["anyOf"]

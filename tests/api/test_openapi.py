@@ -9,6 +9,7 @@ import httpx
 import jsonschema_rs
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from errander import BackoffInvalid, parse_backoff
 from service.api.queues import queue_of
@@ -76,7 +77,7 @@ async def test_what_is_served_is_the_description(api: httpx.AsyncClient, describ
 
 
 def test_every_route_is_described_and_named_once(application: FastAPI, described: dict[str, Any]) -> None:
-    served = {pattern.pattern for pattern, _ in application.state.methods if pattern.pattern.startswith("^/v1/")}
+    served = {found.path for found in iter_route_contexts(application.routes) if str(found.path).startswith("/v1/")}
     assert len(served) == len([path for path in described["paths"] if path.startswith("/v1/")])
     ids = [operation["operationId"] for _, _, operation in operations(described)]
     assert len(ids) == len(set(ids))
@@ -101,7 +102,7 @@ def test_every_reference_leads_somewhere_and_nothing_is_left_over(described: dic
     assert there - found == set()
     assert f"{REF}schemas/HTTPValidationError" not in there
     problem = described["components"]["schemas"]["Problem"]
-    assert set(problem["properties"]["code"]["enum"]) == set(CODES)
+    assert set(problem["properties"]["code"]["examples"]) == set(CODES)
 
 
 def test_every_answer_says_what_it_holds(described: dict[str, Any]) -> None:
@@ -121,6 +122,22 @@ def test_every_answer_says_what_it_holds(described: dict[str, Any]) -> None:
                     assert media == "application/problem+json", f"{where} {status}"
                     assert content["examples"], f"{where} {status}"
                     assert {CODES[name].status for name in content["examples"]} == {int(status)}, f"{where} {status}"
+
+
+def test_a_client_made_from_the_description_meets_what_later_versions_bring(described: dict[str, Any]) -> None:
+    """A new status or problem fails no client: what stands in an answer is open."""
+    models = described["components"]["schemas"]
+    answered = [models[name]["properties"]["status"] for name in ("JobDocument", "BatchItem", "ExplanationDocument")]
+    for schema in (*answered, models["Problem"]["properties"]["code"]):
+        checker(described, schema).validate("NEW")
+        assert len(schema["examples"]) > 5
+
+
+def test_what_is_open_to_everybody_is_described_too(described: dict[str, Any]) -> None:
+    for path in ("/healthz", "/readyz", "/v1/version"):
+        operation = described["paths"][path]["get"]
+        assert operation["security"] == []
+        assert ("422" in operation["responses"]) == (path == "/v1/version"), path
 
 
 def test_every_guarded_operation_says_what_happens_without_leave(described: dict[str, Any]) -> None:

@@ -254,6 +254,11 @@ async def test_every_code_has_a_page(api: httpx.AsyncClient) -> None:
         assert code in answer.text
 
 
+@pytest.mark.parametrize("code", ["job-already-final", "job-not-waiting"])
+def test_a_page_that_sends_to_the_jobs_status_names_the_member_that_has_it(code: str) -> None:
+    assert re.findall(r"`(\w*status)`", problems.CODES[code].page) == ["job_status"]
+
+
 def test_every_code_stands_in_the_documentation_with_its_status() -> None:
     table = (ROOT / "docs/api.md").read_text().split("\n## Errors\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]

@@ -83,7 +83,7 @@ async def test_a_queue_of_another_pool_has_its_pool_in_its_name(api: httpx.Async
     found = (await api.post("/v1/queues/gpu:low/pause")).json()
     assert (found["queue"], found["pool"], found["priority"], found["paused"]) == ("gpu:low", "gpu", "low", True)
     assert (await queues(api))["gpu:low"]["paused"]
-    for name in ("urgent", "gpu:", "GPU:low", "a:b:low", "%00:low"):
+    for name in ("urgent", "gpu:", "GPU:low", "a:b:low", "%00:low", ":low", "::low", ":"):
         problem(await api.post(f"/v1/queues/{name}/pause"), "not-found", 404)
         problem(await api.post(f"/v1/queues/{name}/resume"), "not-found", 404)
 

@@ -10,6 +10,7 @@ import pytest
 
 from service.api.documents import JobDocument
 from service.main import create_app
+from service.version import server_version
 from tests.api.conftest import running, settings_for
 from tests.api.problems import pointers, problem
 from tests.fixtures.jobs import JobBook
@@ -51,6 +52,21 @@ async def test_the_request_beats_the_task_and_the_task_beats_the_defaults(api: h
 async def test_a_backoff_is_completed_and_its_jitter_may_be_a_boolean(api: httpx.AsyncClient) -> None:
     job = (await submit(api, backoff={"kind": "linear", "base": 3, "jitter": True})).json()
     assert job["backoff"] == {"kind": "linear", "base": 3.0, "max": 600.0, "jitter": 1.0}
+
+
+@pytest.mark.parametrize(("kind", "used"), [("exponential", {"factor": 3.0}), ("linear", {}), ("fixed", {})])
+async def test_the_kind_of_a_jobs_own_backoff_can_be_changed_alone(
+    api: httpx.AsyncClient, kind: str, used: dict[str, float]
+) -> None:
+    job = (await submit(api, backoff={"base": 7, "factor": 3}, delay=60)).json()
+    found = (await api.patch(f"/v1/jobs/{job['id']}", json={"backoff": job["backoff"] | {"kind": kind}})).json()
+    assert found["backoff"] == {"kind": kind, "base": 7.0, "max": 600.0, "jitter": 0.5} | used
+
+
+async def test_an_unknown_field_of_a_backoff_is_named_with_the_servers_version(api: httpx.AsyncClient) -> None:
+    (found,) = problem(await submit(api, backoff={"foo/bar": 1}), "validation-failed", 422)["errors"]
+    assert (found["pointer"], found["code"]) == ("/backoff/foo~1bar", "unknown-field")
+    assert found["detail"] == f"version {server_version()} of this server knows no such field"
 
 
 async def test_delay_counts_on_the_database_clock(api: httpx.AsyncClient) -> None:
@@ -106,6 +122,8 @@ async def test_an_accepted_job_stands_in_the_queue(api: httpx.AsyncClient, book:
         ({"delay": 10, "expires_in": 5}, "/expires_in", "contradiction"),
         ({"backoff": {"base": -1}}, "/backoff/base", "backoff"),
         ({"backoff": {"kind": "random"}}, "/backoff/kind", "backoff"),
+        ({"backoff": {"kind": "fixed", "factor": 0}}, "/backoff/factor", "backoff"),
+        ({"backoff": {"": 1}}, "/backoff/", "unknown-field"),
         ({"backoff": 5}, "/backoff", "backoff"),
         ({"tags": [""]}, "/tags/0", "string-too-short"),
         ({"tags": ["x"] * 51}, "/tags", "too-long"),

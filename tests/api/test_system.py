@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from db.settings import SettingsRefusedError
 from service import settings as settings_module
-from service.settings import SettingsRefusedError, load
+from service.settings import load
+from tests.api.problems import pointers
 
 DATABASE = "postgresql://u:hidden@127.0.0.1/x"
 
@@ -23,6 +25,20 @@ async def test_the_pages_load_nothing_from_elsewhere(api: httpx.AsyncClient) -> 
         assert part.status_code == 200, address
     assert "<script>" not in page.text
     assert (await api.get("/")).headers["location"] == "/docs"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json", "/problems/internal", "/v1/version"],
+)
+async def test_a_page_knows_no_parameters(api: httpx.AsyncClient, path: str) -> None:
+    assert (await api.get(path)).status_code in (200, 307)
+    assert pointers(await api.get(path, params={"x": "1"})) == {"x": "unknown-parameter"}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_a_probe_may_ask_as_it_likes(api: httpx.AsyncClient, path: str) -> None:
+    assert (await api.get(path, params={"x": "1"})).status_code == 200
 
 
 async def test_liveness_needs_no_body(api: httpx.AsyncClient) -> None:

@@ -19,10 +19,6 @@ EXCUSED: dict[str, dict[tuple[Condition, str], str]] = {
             "the update that follows locks too; locking first, by id, keeps two reapers from a deadlock"
         ),
         (
-            Condition("lost", "j.max_crashes > 1"),
-            "true",
-        ): "with max_crashes 1 the first crash is the end, so it has none yet",
-        (
             Condition("lost", "h.event = 'rescued'"),
             "true",
         ): "only a rescue says whether it was charged; it names the index's rows",
@@ -55,7 +51,6 @@ EXCUSED: dict[str, dict[tuple[Condition, str], str]] = {
             for part, text in (
                 ("replayed", "CAST (:payload AS jsonb) IS NULL"),
                 ("replayed", "CAST (:max_attempts AS integer) IS NULL"),
-                ("noted", "CAST (:reason AS text) IS NULL"),
                 ("noted", "r.before = '{}' ::jsonb"),
             )
             for value in ("true", "false")

@@ -78,6 +78,11 @@ async def _followed(scene: Scene, _: Gate) -> Any:
     return await leader.lead(scene.link, uuid4(), seconds=60)
 
 
+async def _followed_after_the_clock_was_set_back(scene: Scene, _: Gate) -> Any:
+    await leader.lead(scene.link, uuid4(), seconds=600)
+    return await leader.lead(scene.link, uuid4(), seconds=60)
+
+
 async def _resigned_by_another(scene: Scene, _: Gate) -> Any:
     worker = uuid4()
     await leader.lead(scene.link, worker, seconds=60)
@@ -108,13 +113,22 @@ async def _worker_alive(scene: Scene, _: Gate) -> Any:
     return await retention.prune_workers(scene.link, seconds=60, n=10)
 
 
+_AFTER_A_STEP_BACK = "OR leaders.until > now() + make_interval(secs => 2 * CAST(:seconds AS float8))"
 _OLD = "      AND j.finished_at < now() - make_interval(secs => CAST(:seconds AS float8))\n    ORDER"
 
 UPKEEP = [
     Fence("beat", " AND dead_at IS NULL", "", _beat_of_the_dead, None),
     Fence("lead", "leaders.worker_id = excluded.worker_id OR ", "", _renewal, 1),
     Fence("lead", " OR leaders.until < now()", "", _followed, 2),
-    Fence("lead", "WHERE leaders.worker_id = excluded.worker_id OR leaders.until < now()", "", _second_leader, None),
+    Fence("lead", f"\n   {_AFTER_A_STEP_BACK}", "", _followed_after_the_clock_was_set_back, 2),
+    Fence("lead", _AFTER_A_STEP_BACK, "OR leaders.until > now()", _second_leader, None),
+    Fence(
+        "lead",
+        f"WHERE leaders.worker_id = excluded.worker_id OR leaders.until < now()\n   {_AFTER_A_STEP_BACK}",
+        "",
+        _second_leader,
+        None,
+    ),
     Fence(
         "resign",
         " AND worker_id = CAST(:worker AS uuid)",

@@ -6,10 +6,11 @@ are is `db/lifecycle.py`, and the rest is counting.
 
 from collections.abc import Callable, Iterator
 
-from db.lifecycle import CLAIMABLE, FINAL, TRANSITIONS, JobStatus, can_move
+from db.lifecycle import CLAIMABLE, FINAL, TRANSITIONS, JobStatus
 from tests.db.model import HOLD, MOST_ERRORS, MOST_FREE_RESCUES
 from tests.db.model_rows import Job
 from tests.db.model_world import Read
+from tests.fixtures.edges import can_move
 
 _RECORDED = {
     "failed": ("fail", "crash"),

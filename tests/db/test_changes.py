@@ -33,10 +33,10 @@ class Watcher:
 
     async def look(self) -> set[UUID]:
         """What has changed since the last look."""
-        found = await changes.since(self.scene.link, self.mark)
-        assert not found.cut
-        fresh = {job_id for job_id, version in found.jobs.items() if self.seen.get(job_id) != version}
-        self.seen = dict(found.jobs)
+        found = await changes.since(self.scene.link, self.mark, [TENANT])
+        assert not found.is_cut(TENANT)
+        fresh = {job_id for job_id, version in found.of(TENANT).items() if self.seen.get(job_id) != version}
+        self.seen = dict(found.of(TENANT))
         self.mark = self.marks.next(found.at, found.top)
         return fresh
 
@@ -124,15 +124,41 @@ async def test_what_is_committed_late_is_found(scene: Scene, watcher: Watcher) -
 
 async def test_a_look_says_when_it_saw_only_a_part(scene: Scene) -> None:
     mark = Mark((await changes.mark(scene.link))[0], 0)
+
+    async def is_cut(**limits: int) -> bool:
+        return (await changes.since(scene.link, mark, [TENANT], **limits)).is_cut(TENANT)
+
     for _ in range(4):
         await scene.job()
-    assert not (await changes.since(scene.link, mark, look=5)).cut
-    assert (await changes.since(scene.link, mark, look=4)).cut
+    assert not await is_cut(look=4)
+    assert await is_cut(look=3)
     for _ in range(4):
         await scene.job("SUCCESS")
     await scene.ask("UPDATE errander.jobs SET created_at = now() - interval '1 hour'")
-    assert (await changes.since(scene.link, mark, look=4)).cut, "as many have ended"
-    assert not (await changes.since(scene.link, mark, look=5)).cut
+    assert await is_cut(look=3), "as many have ended"
+    assert not await is_cut(look=4)
+    assert await is_cut(deep=4), "and of nobody's all have been looked at"
+    assert not await is_cut(deep=5)
+    await scene.ask(
+        "INSERT INTO errander.history (job_id, event, status, attempt)"
+        " SELECT gen_random_uuid(), 'failed', 'RETRYING', 1 FROM generate_series(1, 9)"
+    )
+    assert await is_cut(deep=9), "so many were noted"
+    assert not await is_cut(deep=10)
+
+
+async def test_many_changes_of_one_tenant_hide_nothing_of_anothers(scene: Scene) -> None:
+    mark = Mark(*await changes.mark(scene.link))
+    mine = {await scene.job(), await scene.job("SUCCESS")}
+    for _ in range(6):
+        await scene.job(tenant="busy")
+    for _ in range(6):
+        await scene.job("FAILED", tenant="busy")
+    found = await changes.since(scene.link, mark, [TENANT, "busy"], look=5)
+    assert set(found.of(TENANT)) == mine
+    assert (found.is_cut(TENANT), found.is_cut("busy"), found.of("busy")) == (False, True, {})
+    alone = await changes.since(scene.link, mark, [TENANT], look=5)
+    assert (set(alone.jobs), alone.crowded) == ({TENANT}, frozenset())
 
 
 async def test_states_are_of_the_tenant_and_of_other_versions_only(scene: Scene) -> None:

@@ -35,7 +35,7 @@ async def test_the_default_look_reads_no_large_table_whole(burst: str, settled: 
     async with await Database.open(url) as database:
         seen = await look(database, Limits(window=2000))
     assert seen.looked_at == {"jobs": 2000 + min(2000, FINISHED), "ready": 4000, "history": 2000, "running": RUNNING}
-    assert len(calls) == 8
+    assert len(calls) == 9
     await none_is_read_whole(url, calls)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from db import attempts
 from db.engine import Database
-from db.errors import BadRow, DatabaseError, Locked, SchemaBehind, SettingsError, Unavailable, translate
+from db.errors import BadRow, DatabaseError, Locked, Refused, SchemaBehind, SettingsError, Unavailable, translate
 from db.lifecycle import JobStatus
 from tests.db.racing import impatient
 from tests.db.scene import Scene
@@ -155,17 +155,54 @@ def test_what_is_not_the_databases_doing_stays_what_it_is() -> None:
     assert translate(KeyError("x")) is None
 
 
-def test_every_class_of_error_that_postgresql_has_is_ours_or_a_mistake_of_the_statement() -> None:
-    untold: set[str] = set()
+def test_every_error_that_postgresql_has_is_ours_and_only_mistakes_of_a_statement_are_refused() -> None:
+    refused: set[str] = set()
     kinds = [kind for kind in vars(asyncpg.exceptions).values() if isinstance(kind, type)]
     for kind in kinds:
         if issubclass(kind, asyncpg.PostgresError) and kind.sqlstate:
             ours = translate(kind("told"))
-            assert ours is None or isinstance(ours, DatabaseError)
-            if ours is None:
-                untold.add(str(kind.sqlstate)[:2])
+            assert isinstance(ours, DatabaseError)
+            if isinstance(ours, Refused):
+                refused.add(str(kind.sqlstate)[:2])
     # what is left: syntax (42), transaction states (25, 2D, 3B), cursors, dynamic SQL and the like: mistakes in a statement
-    assert untold.isdisjoint({"08", "22", "23", "28", "3D", "53", "54", "57", "58", "XX"}), sorted(untold)
+    assert refused.isdisjoint({"08", "22", "23", "28", "3D", "53", "54", "57", "58", "XX"}), sorted(refused)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "hint"),
+    [
+        (asyncpg.DuplicatePreparedStatementError, "42P05", True),
+        (asyncpg.InvalidSQLStatementNameError, "26000", True),
+        (asyncpg.FeatureNotSupportedError, "0A000", False),
+        (asyncpg.RaiseError, "P0001", False),
+    ],
+)
+def test_a_refused_statement_says_why_and_what_a_pooler_has_to_do_with_it(
+    kind: type[asyncpg.PostgresError], state: str, hint: bool
+) -> None:
+    ours = translate(kind("told"))
+    assert isinstance(ours, Refused)
+    assert ours.sqlstate == state
+    assert str(ours).startswith(f"told (SQLSTATE {state})")
+    assert ("PgBouncer in docs/configuration.md" in str(ours)) is hint
+
+
+async def test_a_statement_that_postgresql_refuses_is_ours_and_the_connection_goes_on(scene: Scene) -> None:
+    with pytest.raises(Refused, match="SQLSTATE 42601"):
+        async with scene.database.begin() as link:
+            await link.executor.execute("SELEC 1")
+    assert len(await scene.ask("SELECT 1")) == 1
+
+
+async def test_a_transaction_that_lasts_too_long_is_unavailable(scene: Scene) -> None:
+    (version,) = await scene.ask("SELECT current_setting('server_version_num')::int AS number")
+    if version["number"] < 170_000:
+        pytest.skip("PostgreSQL 17 and later")
+    with pytest.raises(Unavailable):
+        async with scene.database.begin() as link:
+            await link.executor.execute("SET LOCAL transaction_timeout = 0")  # ends that of the role, which runs
+            await link.executor.execute("SET LOCAL transaction_timeout = '20ms'")
+            await link.executor.execute("SELECT pg_sleep(5)")
 
 
 async def test_a_role_that_lacks_a_right_is_unavailable_and_not_the_end_of_a_process(scene: Scene) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from db import migrate, revisions
 from db.engine import Database
 from db.models import Base
-from db.roles import ROLE_SETTINGS
+from db.roles import ROLE_SETTINGS, role_settings
 
 SCHEMAS = ["errander", "other_name"]
 
@@ -157,6 +157,20 @@ async def test_a_database_without_the_schema_and_one_that_is_newer_are_told_apar
 async def test_a_name_that_is_none_is_refused_before_anything_happens(empty_database_url: str, name: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         await migrate.upgrade(empty_database_url, name)
+
+
+async def test_a_schema_that_a_newer_release_has_migrated_is_left_alone(empty_database_url: str) -> None:
+    await migrate.upgrade(empty_database_url)
+    async with await Database.open(empty_database_url) as database:
+        await database.link.executor.execute("UPDATE errander.alembic_version SET version_num = '9999'")
+        await migrate.upgrade(empty_database_url)
+        assert await revisions.current(database.link) == "9999"
+        assert await revisions.is_current(database.link)
+
+
+def test_an_older_server_is_given_only_the_limits_that_it_knows() -> None:
+    assert role_settings(180_000) == ROLE_SETTINGS
+    assert set(ROLE_SETTINGS) - set(role_settings(160_004)) == {"transaction_timeout"}
 
 
 async def test_the_limits_of_the_role_hold_on_a_new_connection(empty_database_url: str) -> None:

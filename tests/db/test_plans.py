@@ -55,7 +55,8 @@ CREATE FUNCTION pg_temp.id(kind int, n int) RETURNS uuid IMMUTABLE LANGUAGE sql 
     $$ SELECT (lpad(to_hex(1700000000 + n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(kind * 16777216 + n), 12, '0'))::uuid $$;
 INSERT INTO errander.jobs (id, tenant, task, pool, priority, status, payload, max_attempts, max_crashes, timeout,
     backoff, run_at, created_at, started_at, finished_at, failed_at, worker_id, attempt, expires_at)
-SELECT pg_temp.id(kind, n), 'default', 'task.' || n % 5, 'default', (ARRAY['high', 'default', 'low'])[1 + n % 3],
+SELECT pg_temp.id(kind, n), CASE WHEN kind = 3 AND n % 10 = 1 THEN 'other' ELSE 'default' END,
+    'task.' || n % 5, 'default', (ARRAY['high', 'default', 'low'])[1 + n % 3],
     CASE kind WHEN 1 THEN 'PENDING' WHEN 2 THEN 'RUNNING' ELSE CASE n % 10 WHEN 0 THEN 'FAILED' ELSE 'SUCCESS' END END,
     '{{}}', 3, 3, 60, '{{}}', now() + (n % 1000 - 500) * interval '1 s', now(),
     CASE WHEN kind > 1 THEN now() END, CASE WHEN kind = 3 THEN now() - n * interval '1 s' END,
@@ -122,7 +123,9 @@ def _values(name: str) -> dict[str, Any]:
         "silent": [_WORKER],
         "beats": [_NOW],
         "tenant": "default",
+        "tenants": ["other"],
         "reason": None,
+        "allowed": "3s",
         "delay": 0.0,
         "payload": None,
         "max_attempts": None,
@@ -135,6 +138,7 @@ def _values(name: str) -> dict[str, Any]:
         "task": "task.1",
         "after": UUID(int=0),
         "look": 1000,
+        "deep": 10_000,
         "lag": 3600.0,
         "since": _NOW - timedelta(seconds=60),
         "until": _NOW,

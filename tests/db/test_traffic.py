@@ -19,9 +19,10 @@ from uuid_utils.compat import uuid7
 from db import attempts, jobs, retention, workers
 from db.errors import Locked
 from db.jobs import Edit, NewJob
-from db.lifecycle import CLAIMABLE, FINAL, JobStatus, Priority, can_move
+from db.lifecycle import CLAIMABLE, FINAL, JobStatus, Priority
 from tests.db.pruning import prune_jobs
 from tests.db.scene import LEASE, POOL, Scene
+from tests.fixtures.edges import can_move
 
 TASKS = ["a", "b"]
 CONNECTIONS = 8

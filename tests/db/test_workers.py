@@ -101,6 +101,17 @@ async def test_one_leads_until_its_term_is_over(scene: Scene) -> None:
     assert await leader.lead(scene.link, one, seconds=60) is None
 
 
+async def test_a_term_that_no_honest_clock_can_have_given_is_taken(scene: Scene) -> None:
+    dead, one = uuid4(), uuid4()
+    await leader.lead(scene.link, dead, seconds=60)
+    await scene.ask("UPDATE errander.leaders SET until = now() + interval '119 s'")
+    assert await leader.lead(scene.link, one, seconds=60) is None
+    # what a clock that was set back by ten minutes leaves behind
+    await scene.ask("UPDATE errander.leaders SET until = until + interval '10 min'")
+    assert await leader.lead(scene.link, one, seconds=60) == 2
+    assert await leader.lead(scene.link, dead, seconds=60) is None
+
+
 async def test_a_leader_that_resigns_is_followed_at_once(scene: Scene) -> None:
     one, two = uuid4(), uuid4()
     await leader.lead(scene.link, one, seconds=60)
