@@ -5,7 +5,8 @@
     ├── Unavailable            PostgreSQL cannot be reached, or did not answer in time; the outcome may be unknown
     ├── SchemaBehind           the schema is older than this code
     ├── Locked                 a lock was not granted in time; nothing changed
-    └── BadRow                 a value that PostgreSQL refuses; nothing changed
+    ├── BadRow                 a value that PostgreSQL refuses; nothing changed
+    └── Refused                a statement that PostgreSQL refuses; nothing changed
 
 `translate` makes them out of the driver's, by SQLSTATE.
 """
@@ -40,15 +41,29 @@ class BadRow(DatabaseError):
     """A value in the statement cannot be stored; nothing changed."""
 
 
+class Refused(DatabaseError):
+    """PostgreSQL refused the statement itself; nothing changed. A mistake of ours, or of what stands between.
+
+    `sqlstate` says why. The next one may be taken, so a process outlives it.
+    """
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(f"{message} (SQLSTATE {sqlstate}){_HINTS.get(sqlstate, '')}")
+        self.sqlstate = sqlstate
+
+
 # Classes of SQLSTATE (PostgreSQL manual, appendix A). 22: data; 23: constraints; 54: limits (nesting, size).
 _BAD_ROW = ("22", "23", "54")
 # 40001 serialisation, 40P01 deadlock, 55P03 lock not available: all say that nothing changed, and may be tried again.
 _LOCKED = ("40001", "40P01", "55P03")
 # 08: connection; 57: operator intervention (also statement timeout); 53: resources; 25006: read-only standby;
-# 25P03: idle in transaction; XX: the server's own trouble; 58: its disk; 28: who may connect; 3D: no such database (yet);
+# 25P03: idle in transaction; 25P04: transaction timeout; XX: the server's own trouble; 58: its disk; 28: who may connect; 3D: no such database (yet);
 # 42501: the role lacks a right. The last three are for an operator to mend, and a process outlives them as an outage.
-_UNAVAILABLE = ("08", "57", "53", "25006", "25P03", "XX", "58", "28", "3D", "42501")
+_UNAVAILABLE = ("08", "57", "53", "25006", "25P03", "25P04", "XX", "58", "28", "3D", "42501")
 _MISSING = ("42P01", "42703", "3F000", "42883")  # a table, column, schema or function that a migration brings
+_POOLER = "; a pooler between mixes prepared statements up: see PgBouncer in docs/configuration.md"
+# 42P05: a prepared statement of this name is there already; 26000: there is none.
+_HINTS = {"42P05": _POOLER, "26000": _POOLER}
 
 
 def translate(error: BaseException) -> DatabaseError | None:
@@ -65,7 +80,7 @@ def translate(error: BaseException) -> DatabaseError | None:
             return SchemaBehind(f"{error}; run `errander migrate`")
         if state.startswith(_UNAVAILABLE):
             return Unavailable(str(error))
-        return None
+        return Refused(str(error), state)
     if isinstance(error, asyncpg.DataError):  # refused by the driver before it was sent
         return BadRow(str(error))
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):

@@ -8,7 +8,10 @@ NAME = "main"
 
 
 async def lead(link: Link, worker: UUID, *, seconds: float) -> int | None:
-    """Takes or renews the term for `seconds`. The term's number, or None while another leads."""
+    """Takes or renews the term for `seconds`. The term's number, or None while another leads.
+
+    A term that ends later than two of them from now is taken, too: the database's clock was set back since.
+    """
     row = await link.row("lead", name=NAME, worker=worker, seconds=seconds)
     return None if row is None else row["term"]
 

@@ -11,13 +11,14 @@ from typing import Any
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.engine import CONNECT_TIMEOUT
 from db.errors import translated
-from db.revisions import FOLDER
-from db.roles import ROLE_SETTINGS
+from db.revisions import FOLDER, known
+from db.roles import role_settings
 from db.statements import SCHEMA_NAME
 from db.urls import postgres_dsn
 
@@ -28,7 +29,7 @@ _LOCK = 0x657272616E646572 >> 1
 async def upgrade(url: str, schema: str = "errander") -> None:
     """Creates the schema if it is missing, migrates it to the last revision, and sets the limits of the role.
 
-    Raises the errors of `db.errors`.
+    Leaves a schema alone that a newer release has migrated. Raises the errors of `db.errors`.
     """
     if not SCHEMA_NAME.match(schema):
         raise ValueError(schema)
@@ -44,10 +45,15 @@ async def upgrade(url: str, schema: str = "errander") -> None:
                 await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 await connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
                 await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+                limits = role_settings(int((await connection.exec_driver_sql("SHOW server_version_num")).scalar_one()))
+                if "transaction_timeout" in limits:
+                    await connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+                if await connection.run_sync(_is_newer, schema):
+                    return
                 await connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
                 await connection.run_sync(_run, schema)
-                for name, value in ROLE_SETTINGS.items():
+                for name, value in limits.items():
                     await connection.exec_driver_sql(_role_setting(name, value))
     finally:
         await engine.dispose()
@@ -59,6 +65,11 @@ def _role_setting(name: str, value: str) -> str:
         f"DO $$ BEGIN EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I SET {name} = %L', "
         f"current_database(), '{value}'); END $$"
     )
+
+
+def _is_newer(connection: Connection, schema: str) -> bool:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
+    return not set(context.get_current_heads()) <= set(known())
 
 
 def _run(connection: Connection, schema: str) -> None:

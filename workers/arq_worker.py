@@ -7,19 +7,19 @@ keeps arq's command, settings, queue names and wire format, and replaces its run
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import unquote, urlsplit
 
 import arq.worker
 from arq.connections import RedisSettings
 from arq.worker import Function, func
-from pydantic import ValidationError
 
 from db.lifecycle import Priority
+from db.settings import SettingsRefusedError, read
 from workers import command
 from workers.hints import ARQ_FUNCTION, health_key, queue_name
 from workers.redis_client import sentinel_address, tls_options
-from workers.settings import WorkerSettings, refusals
+from workers.settings import WorkerSettings
 
 
 async def run(_ctx: dict[Any, Any], job_id: str) -> None:
@@ -60,16 +60,24 @@ class JobWorker(arq.worker.Worker):
         if status:
             sys.exit(status)
 
-    async def async_run(self) -> None:
-        """What `arq --watch` calls: it would cancel running jobs at every change of a file."""
+    def async_run(self) -> NoReturn:
+        """What `arq --watch` calls: it would cancel running jobs at every change of a file.
+
+        Raises at once, because what is raised inside a task of its own comes with a traceback.
+        """
         raise SystemExit("errander: arq --watch is not supported; `errander dev --tasks your.tasks` reloads on save")
+
+    async def close(self) -> None:
+        """What arq calls when `--watch` was refused: arq's own would look for what its constructor had made."""
 
 
 def _settings(priorities: Sequence[Priority]) -> WorkerSettings:
     try:
-        return WorkerSettings(priorities=tuple(priorities))
-    except ValidationError as error:
-        raise SystemExit("\n".join(f"arq workers: {line}" for line in refusals(error))) from None
+        return read(WorkerSettings, priorities=tuple(priorities))
+    except SettingsRefusedError as error:
+        for line in error.lines:
+            print(f"arq workers: {line}", file=sys.stderr)  # noqa: T201 - the last words of a command
+        raise SystemExit(2) from None
 
 
 def _redis_settings(url: str) -> RedisSettings:

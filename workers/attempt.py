@@ -21,11 +21,11 @@ import structlog
 
 from db import failpoints
 from db.attempts import Claimed
-from db.lifecycle import CancelledBy, ErrorKind
+from db.lifecycle import CancelledBy, ErrorKind, runs_isolated
 from errander import Context, JobInfo, PayloadInvalid, Registry, SyncContext, Task
 from workers import outcomes
 from workers.children import ChildNotStarted, Children
-from workers.outcomes import Cancelled, Failed, GivenBack, Outcome, Succeeded
+from workers.outcomes import Cancelled, Crashed, Failed, GivenBack, Outcome, Succeeded
 
 if TYPE_CHECKING:
     from workers.progress import ProgressBoard
@@ -34,6 +34,8 @@ _log = structlog.get_logger("errander.attempt")
 
 UNKNOWN_TASK_SECONDS = 5.0
 """How far ahead a job goes back that this worker cannot run and another may."""
+_LONGEST_PATIENCE = 60.0
+"""Seconds: a job that workers fail to start again and again is tried once a minute, at the cost of a line of history."""
 
 
 class Stop(StrEnum):
@@ -96,7 +98,7 @@ class Attempt:
         self._host = host
         self._aio_task: asyncio.Task[None] | None = None
         self._cancellable = False
-        self._child_kill: Any = None
+        self._child_kill: Callable[[], None] | None = None
 
     # -- the path ----------------------------------------------------------------------------------------------------
 
@@ -107,15 +109,17 @@ class Attempt:
     async def run(self) -> None:
         """Runs the job's code and hands the outcome over. Raises nothing."""
         outcome: Outcome | None
+        broken: BaseException | None = None
         try:
             outcome = await self._outcome()
             failpoints.hit("attempt.ended")
-        except BaseException as error:  # ours, not the task's: the job must not pay for it
-            _log.exception("attempt.broken", job_id=str(self.id), attempt=self.number)
-            outcome = GivenBack(f"the worker failed: {error!r}", begun=self.begun_at is not None, delay=1.0)
+        except BaseException as error:  # ours: what the task raises is an outcome
+            outcome, broken = self._broken(error), error
         self._cancellable = False
         self.outcome = outcome
         self._host.ended(self, outcome)
+        if broken is not None:
+            _log.error("attempt.broken", job_id=str(self.id), attempt=self.number, exc_info=broken)
 
     async def _outcome(self) -> Outcome | None:
         if not self._host.may_start():
@@ -123,14 +127,17 @@ class Attempt:
         task = self._host.registry.get(self.job.task)
         if task is None:
             return GivenBack("this worker does not know the task", begun=False, delay=UNKNOWN_TASK_SECONDS)
-        isolated = self.is_isolated
+        if self.is_isolated:  # its payload is read there too: a validator may be what kills
+            return await self._in_child(task, isolated=True)
+        context = self._context(task)
         try:
-            if isolated or task.executor == "process":
-                task.validate(self.job.payload)
-                return await self._in_child(task, isolated=isolated)
-            args, kwargs = task.bind(self.job.payload, self._context(task))
+            args, kwargs = task.bind(self.job.payload, context)
         except PayloadInvalid as error:
-            return await self._misfit(task, error)
+            return await self._misfit(task, outcomes.words(error))
+        except BaseException as error:  # a validator is code of the task's
+            return self._raised(error)
+        if task.executor == "process":
+            return await self._in_child(task, isolated=False)
         if task.executor == "thread":
             return await self._in_thread(task, args, kwargs)
         return await self._on_loop(task, args, kwargs)
@@ -175,7 +182,7 @@ class Attempt:
         except asyncio.CancelledError:
             return self._stopped()
         except ChildNotStarted as error:
-            return GivenBack(outcomes.scrub(str(error), 500), begun=False, delay=UNKNOWN_TASK_SECONDS)
+            return GivenBack(outcomes.words(error, 500), begun=False, delay=UNKNOWN_TASK_SECONDS)
         finally:
             self._cancellable = False
         try:
@@ -184,20 +191,39 @@ class Attempt:
             self.begin()
             self._child_kill = child.kill
             answer = await child.run(task, self.info(), self.job.payload, Port(self))
+        except ChildNotStarted as error:
+            if self.stop_reason is not None:
+                return self._stopped()
+            return GivenBack(outcomes.words(error, 500), begun=False, delay=self._patience())
         finally:
             self._child_kill = None
             self._host.children.release(child, isolated=isolated)
-        if answer is not None:
-            return self._answered(answer)
         if self.stop_reason is not None:
-            return self._stopped()
-        return outcomes.Crashed(f"the child process that ran it died ({child.how_it_ended()})")
+            return self._answered(answer)
+        if answer is None:
+            return Crashed(f"the child process that ran it died ({child.how_it_ended()})")
+        if isinstance(answer, Failed) and answer.kind is ErrorKind.PAYLOAD:
+            return await self._misfit(task, answer.message)
+        return answer
 
-    async def _misfit(self, task: Task[..., Any], error: PayloadInvalid) -> Outcome:
+    async def _misfit(self, task: Task[..., Any], message: str) -> Outcome:
         if await self._host.another_version_fits(task.name, task.schema_hash, self.job.payload):
             return GivenBack("its payload fits another version of the task", begun=False, delay=UNKNOWN_TASK_SECONDS)
-        message = outcomes.scrub(str(error), outcomes.MAX_MESSAGE)
         return Failed(ErrorKind.PAYLOAD, "PayloadInvalid", message, final=True)
+
+    def _broken(self, error: BaseException) -> Outcome:
+        """What its job pays where the worker itself has failed: nothing, unless its code may have run.
+
+        Code that has run is charged for, or its effects would be repeated for as long as the worker's fault lasts.
+        """
+        if self.begun_at is not None:
+            return outcomes.failure(error)
+        return GivenBack(f"the worker failed: {outcomes.described(error)}", begun=False, delay=self._patience())
+
+    def _patience(self) -> float:
+        """Seconds until the next try of a job that goes back through no fault of its own: doubled by each free try."""
+        free = max(0, self.number - 1 - self.job.failures - self.job.crashes)
+        return float(min(_LONGEST_PATIENCE, 2 ** min(free, 10)))
 
     # -- what it ended with ------------------------------------------------------------------------------------------
 
@@ -211,8 +237,9 @@ class Attempt:
             return outcomes.raised(error)
         return self._stopped()
 
-    def _answered(self, answer: Outcome) -> Outcome | None:
-        if self.stop_reason is None or (isinstance(answer, Succeeded) and self.stop_reason is not Stop.LOST):
+    def _answered(self, answer: Outcome | None) -> Outcome | None:
+        """A child was asked to stop, and what it answered, if it still did."""
+        if isinstance(answer, Succeeded) and self.stop_reason is not Stop.LOST:
             return answer
         return self._stopped()
 
@@ -241,9 +268,9 @@ class Attempt:
 
     def begin(self) -> None:
         """Its code starts: from here its timeout runs."""
+        failpoints.hit("attempt.starting")
         self.begun_at = time.monotonic()
         self.deadline = self.begun_at + self.job.timeout
-        failpoints.hit("attempt.starting")
 
     def stop(self, reason: Stop) -> None:
         """Ends it as far as that is possible from outside; the first reason counts. On the job loop only."""
@@ -266,7 +293,7 @@ class Attempt:
     @property
     def is_isolated(self) -> bool:
         """Whether the next crash is its last: then it runs in a child process of its own."""
-        return self.job.max_crashes > 1 and self.job.crashes >= max(1, self.job.max_crashes - 1)
+        return runs_isolated(self.job.crashes, self.job.max_crashes)
 
     def is_task(self, task: "asyncio.Task[Any]") -> bool:
         """Whether `task` is the one that runs it."""
@@ -331,13 +358,20 @@ class Port:
             self._logger = structlog.get_logger("errander.job").bind(
                 job_id=str(job.id), attempt=job.attempt, task=job.task
             )
-        getattr(self._logger, level)(
-            "job.log", message=message, **{f"field_{k}" if k in _TAKEN else k: v for k, v in fields.items()}
-        )
+        write = getattr(self._logger, level)
+        try:
+            write("job.log", message=message, **{f"field_{k}" if k in _TAKEN else k: v for k, v in fields.items()})
+        except Exception:  # of a value that cannot be shown: a line of the log must never fail a job
+            write("job.log", message=outcomes.words(message), fields={k: outcomes.words(v) for k, v in fields.items()})
 
     def cancelled(self) -> bool:
         """Whether the attempt is to stop."""
         return self._attempt.stop_reason is not None
 
 
-_TAKEN = frozenset({"event", "message", "job_id", "attempt", "task", "level", "logger", "timestamp", "exc_info"})
+_TAKEN = frozenset(
+    {
+        *("event", "message", "job_id", "attempt", "task", "level", "logger", "timestamp", "exc_info"),
+        *("self", "method_name"),  # parameters of structlog's methods
+    }
+)

@@ -1,6 +1,5 @@
 """Running one worker process in the foreground, for `errander worker` and for arq's own command."""
 
-import asyncio
 import os
 import sys
 
@@ -9,7 +8,8 @@ import structlog
 from db import failpoints
 from db.errors import DatabaseError
 from errander import AuthoringError
-from workers import ending, garbage, logs
+from workers import ending, garbage, logs, running
+from workers.control import ControlEnded
 from workers.process import WorkerProcess
 from workers.settings import WorkerSettings
 
@@ -22,11 +22,11 @@ def run(settings: WorkerSettings, *, burst: bool = False) -> int:
     garbage.settle()
     try:
         failpoints.arm(os.environ)
-        again = asyncio.run(_run(settings, burst=burst))
+        again = running.run(_run(settings, burst=burst))
     except failpoints.FailpointsRefused as error:
         print(f"errander worker: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command
         return 2
-    except (AuthoringError, DatabaseError, ValueError) as error:
+    except (AuthoringError, ControlEnded, DatabaseError, ValueError) as error:
         print(f"errander worker: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command
         return 1
     if again:

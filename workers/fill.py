@@ -41,29 +41,36 @@ class Filler:
         self._lease = lease
         self._waker = waker
         self._wake_keys = dict(wake_keys)
+        self._woken_by: str | None = None
+        self._fails = False  # the last take did
 
     async def run(self, told: asyncio.Event, *, burst: bool = False) -> None:
         """Takes until `told` is set; with `burst` only until nothing is due, running or unconfirmed."""
-        failed = False
-        woken_by: str | None = None
         while not told.is_set():
-            free = self._room.free(self._flush)
-            if free == 0 or not self._lease.fresh():
-                await self._room.wait(_STALE_SECONDS if free else IDLE_SECONDS)
-                continue
             try:
-                won = await self._taker.take(free, woken_by)
-                failed, woken_by = False, None
-            except DatabaseError as error:
-                if not failed:
-                    _log.warning("take.unavailable", error=str(error))
-                failed = True
-                await _within(told, _OUTAGE_SECONDS)
-                continue
-            if won == 0:
-                if burst and self._taker.idle and self._room.is_empty and not self._flush.unconfirmed:
+                if await self._fill(told, burst=burst):
                     return
-                woken_by = await self._until_woken(told)
+            except Exception as error:  # whatever it is: this process has jobs that run, and takes again later
+                known = isinstance(error, DatabaseError)
+                if not self._fails:
+                    _log.warning("take.unavailable", error=repr(error), exc_info=not known)
+                self._fails, self._woken_by = True, None
+                await _within(told, _OUTAGE_SECONDS)
+
+    async def _fill(self, told: asyncio.Event, *, burst: bool) -> bool:
+        """One take, or one wait for a reason to take. Whether nothing is left that a burst is to do."""
+        free = self._room.free(self._flush)
+        if free == 0 or not self._lease.fresh():
+            await self._room.wait(_STALE_SECONDS if free else IDLE_SECONDS)
+            return False
+        woken_by, self._woken_by = self._woken_by, None
+        won = await self._taker.take(free, woken_by)
+        self._fails = False
+        if won == 0:
+            if burst and self._taker.idle and self._room.is_empty and not self._flush.unconfirmed:
+                return True
+            self._woken_by = await self._until_woken(told)
+        return False
 
     async def _until_woken(self, told: asyncio.Event) -> str | None:
         """Waits for a wake token, for the next due time that is known, or to be told to end; whose token it was."""

@@ -3,7 +3,7 @@
 Every outcome stays held until PostgreSQL has confirmed or refused it, and is tried for as long as the process lives.
 A flush that fails on data is split until the bad row stands alone; that one is finished as FAILED. A row that a
 statement left out is asked for once: an earlier try of ours won (its answer was lost), another attempt holds it (stale:
-counted, dropped), or it was locked (next flush).
+dropped), or it was locked (next flush).
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar, assert_never, cast
 from uuid import UUID
 
 import structlog
@@ -38,12 +38,15 @@ _RETRY_SECONDS = (0.1, 2.0)  # the first and the longest wait after PostgreSQL d
 _LOCKED_SECONDS = 0.05  # before a row that was locked is tried again
 
 
+EndedT_co = TypeVar("EndedT_co", bound=Outcome, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Item:
+class Item(Generic[EndedT_co]):
     """An attempt and what it ended with."""
 
     attempt: Attempt
-    outcome: Outcome
+    outcome: EndedT_co
     ahead: float = 0.0
     """The job does not start again sooner than in so many seconds, whatever its backoff says."""
 
@@ -64,8 +67,8 @@ class Flush:
         self._held = held
         self._publisher = publisher
         self._progress = progress
-        self._waiting: list[Item] = []
-        self._writing: list[Item] = []
+        self._waiting: list[Item[Outcome]] = []
+        self._writing: list[Item[Outcome]] = []
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,8 +77,6 @@ class Flush:
         """Called after each flush: there is room for more."""
         self.failing = False
         """The last try did not reach PostgreSQL."""
-        self.stale = 0
-        """Outcomes refused because another attempt holds the job."""
 
     @property
     def unconfirmed(self) -> int:
@@ -100,7 +101,7 @@ class Flush:
         """Ends the task; what is not confirmed stays in `pending`."""
         await cancel_and_wait(self._task)
 
-    def pending(self) -> list[Item]:
+    def pending(self) -> list[Item[Outcome]]:
         """What is not confirmed, for whoever must write it in the task's stead."""
         return [*self._writing, *self._waiting]
 
@@ -130,7 +131,7 @@ class Flush:
                 self._waiting.extend(locked)
                 await asyncio.sleep(_LOCKED_SECONDS)
 
-    def _next_batch(self) -> list[Item]:
+    def _next_batch(self) -> list[Item[Outcome]]:
         size = count = 0
         ids: set[UUID] = set()
         for item in self._waiting:
@@ -143,47 +144,45 @@ class Flush:
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def write(self, link: Link, items: Sequence[Item]) -> list[Item]:
+    async def write(self, link: Link, items: Sequence[Item[Outcome]]) -> list[Item[Outcome]]:
         """Writes outcomes, one statement a kind; those that were locked come back. Raises DatabaseError."""
         if self._progress is not None and self._progress.dirty:
             await self._progress.write(link, self._worker)  # the last word of a job that is about to end
-        locked: list[Item] = []
-        by_kind: dict[type[Outcome], list[Item]] = {}
+        locked: list[Item[Outcome]] = []
+        by_kind: dict[type[Outcome], list[Item[Outcome]]] = {}
         for item in items:
             by_kind.setdefault(type(item.outcome), []).append(item)
-        for kind, group in by_kind.items():
-            locked += await self._write_kind(link, kind, group)
+        for group in by_kind.values():
+            locked += await self._write_kind(link, group)
         return locked
 
-    async def _write_kind(self, link: Link, kind: type[Outcome], items: list[Item]) -> list[Item]:
+    async def _write_kind(self, link: Link, items: Sequence[Item[Outcome]]) -> list[Item[Outcome]]:
         try:
             await failpoints.reach("flush.sending")
-            moved = await _STATEMENTS[kind](link, self._worker, items)
+            moved = await _take_edge(link, self._worker, items)
             await failpoints.reach("flush.committed")
         except BadRow as error:
             if len(items) > 1:
                 half = len(items) // 2
-                return await self._write_kind(link, kind, items[:half]) + await self._write_kind(
-                    link, kind, items[half:]
-                )
+                return await self._write_kind(link, items[:half]) + await self._write_kind(link, items[half:])
             return await self._write_bad(link, items[0], error)
         missing = {item.attempt.id: item for item in items}
         self._confirm([(missing.pop(row.id).attempt, row) for row in moved])
         await failpoints.reach("flush.confirmed")
         return await self._ask(link, missing) if missing else []
 
-    async def _write_bad(self, link: Link, item: Item, error: BadRow) -> list[Item]:
+    async def _write_bad(self, link: Link, item: Item[Outcome], error: BadRow) -> list[Item[Outcome]]:
         # only what kind of refusal it was: the server's words may hold the result, or the whole row
         kind = type(error.__cause__ or error).__name__
         _log.error("flush.bad_row", job_id=str(item.attempt.id), attempt=item.attempt.number, error=kind)
         if isinstance(item.outcome, Failed) and item.outcome.kind is ErrorKind.RESULT and item.outcome.final:
             raise error  # already the plainest row there is
         plain = Failed(ErrorKind.RESULT, "ResultRefused", "what it ended with cannot be stored", final=True, defer=0.0)
-        return await self._write_kind(link, Failed, [Item(item.attempt, plain)])
+        return await self._write_kind(link, [Item(item.attempt, plain)])
 
-    async def _ask(self, link: Link, missing: dict[UUID, Item]) -> list[Item]:
+    async def _ask(self, link: Link, missing: dict[UUID, Item[Outcome]]) -> list[Item[Outcome]]:
         verdicts = await attempts.verdict(link, list(missing), worker=self._worker, lease=1.0, pool="", tasks=[])
-        locked: list[Item] = []
+        locked: list[Item[Outcome]] = []
         for job_id, item in missing.items():
             found = verdicts.get(job_id)
             ours = found is not None and (found.attempt, found.worker_id) == (item.attempt.number, self._worker)
@@ -191,7 +190,6 @@ class Flush:
                 locked.append(item)
                 continue
             if not ours:
-                self.stale += 1
                 _log.warning("flush.stale", job_id=str(job_id), attempt=item.attempt.number)
             self._held.release([item.attempt])
         return locked
@@ -207,80 +205,104 @@ class Flush:
         self._publisher.offer_final([row.id for row in rows if row.status in FINAL])
 
 
-async def _succeed(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
-    return await attempts.succeed(link, worker=worker, **_keys(items), results=[o.result for o in _outcomes(items)])
+async def _take_edge(link: Link, worker: UUID, items: Sequence[Item[Outcome]]) -> list[Moved]:
+    """Writes outcomes that are all of one kind, by the edge which that kind takes."""
+    match items[0].outcome:
+        case Succeeded():
+            return await _succeed(link, worker, cast("Sequence[Item[Succeeded]]", items))
+        case Failed():
+            return await _fail(link, worker, cast("Sequence[Item[Failed]]", items))
+        case Crashed():
+            return await _crash(link, worker, cast("Sequence[Item[Crashed]]", items))
+        case Snoozed():
+            return await _snooze(link, worker, cast("Sequence[Item[Snoozed]]", items))
+        case Cancelled():
+            return await _cancel(link, worker, cast("Sequence[Item[Cancelled]]", items))
+        case GivenBack():
+            return await _give_back(link, worker, cast("Sequence[Item[GivenBack]]", items))
+        case unknown:
+            assert_never(unknown)
 
 
-async def _fail(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
-    return await attempts.fail(
+async def _succeed(link: Link, worker: UUID, items: Sequence[Item[Succeeded]]) -> list[Moved]:
+    return await attempts.succeed(
         link,
         worker=worker,
-        **_keys(items),
-        errors=[error_entry(item.outcome) for item in items],  # type: ignore[arg-type]  # grouped by kind
-        delays=[_delay(item, item.attempt.job.failures + 1) for item in items],
-        finals=[o.final for o in _outcomes(items)],
+        ids=_ids(items),
+        attempts=_numbers(items),
+        results=[item.outcome.result for item in items],
     )
 
 
-async def _crash(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+async def _fail(link: Link, worker: UUID, items: Sequence[Item[Failed]]) -> list[Moved]:
+    return await attempts.fail(
+        link,
+        worker=worker,
+        ids=_ids(items),
+        attempts=_numbers(items),
+        errors=[error_entry(item.outcome) for item in items],
+        delays=[_delay(item, item.attempt.job.failures + 1) for item in items],
+        finals=[item.outcome.final for item in items],
+    )
+
+
+async def _crash(link: Link, worker: UUID, items: Sequence[Item[Crashed]]) -> list[Moved]:
     return await attempts.crash(
         link,
         worker=worker,
-        **_keys(items),
-        errors=[error_entry(item.outcome) for item in items],  # type: ignore[arg-type]  # grouped by kind
+        ids=_ids(items),
+        attempts=_numbers(items),
+        errors=[error_entry(item.outcome) for item in items],
         delays=[_delay(item, item.attempt.job.crashes + 1) for item in items],
     )
 
 
-async def _snooze(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
-    return await attempts.snooze(link, worker=worker, **_keys(items), delays=[o.defer for o in _outcomes(items)])
+async def _snooze(link: Link, worker: UUID, items: Sequence[Item[Snoozed]]) -> list[Moved]:
+    return await attempts.snooze(
+        link,
+        worker=worker,
+        ids=_ids(items),
+        attempts=_numbers(items),
+        delays=[item.outcome.defer for item in items],
+    )
 
 
-async def _cancel(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+async def _cancel(link: Link, worker: UUID, items: Sequence[Item[Cancelled]]) -> list[Moved]:
     return await attempts.cancel_running(
         link,
         worker=worker,
-        **_keys(items),
-        by=[str(o.by) for o in _outcomes(items)],
-        reasons=[o.reason for o in _outcomes(items)],
+        ids=_ids(items),
+        attempts=_numbers(items),
+        by=[str(item.outcome.by) for item in items],
+        reasons=[item.outcome.reason for item in items],
     )
 
 
-async def _give_back(link: Link, worker: UUID, items: list[Item]) -> list[Moved]:
+async def _give_back(link: Link, worker: UUID, items: Sequence[Item[GivenBack]]) -> list[Moved]:
     return await attempts.give_back(
         link,
         worker=worker,
-        **_keys(items),
-        begun=[o.begun for o in _outcomes(items)],
-        delays=[o.delay for o in _outcomes(items)],
-        reasons=[o.reason for o in _outcomes(items)],
+        ids=_ids(items),
+        attempts=_numbers(items),
+        begun=[item.outcome.begun for item in items],
+        delays=[item.outcome.delay for item in items],
+        reasons=[item.outcome.reason for item in items],
     )
 
 
-_STATEMENTS: dict[type[Outcome], Callable[[Link, UUID, list[Item]], Any]] = {
-    Succeeded: _succeed,
-    Failed: _fail,
-    Crashed: _crash,
-    Snoozed: _snooze,
-    Cancelled: _cancel,
-    GivenBack: _give_back,
-}
-"""Which edge each outcome takes."""
+def _ids(items: Sequence[Item[Outcome]]) -> list[UUID]:
+    return [item.attempt.id for item in items]
 
 
-def _keys(items: Sequence[Item]) -> dict[str, Any]:
-    return {"ids": [item.attempt.id for item in items], "attempts": [item.attempt.number for item in items]}
+def _numbers(items: Sequence[Item[Outcome]]) -> list[int]:
+    return [item.attempt.number for item in items]
 
 
-def _outcomes(items: Sequence[Item]) -> list[Any]:
-    return [item.outcome for item in items]
-
-
-def _delay(item: Item, tries: int) -> float:
+def _delay(item: Item[Failed | Crashed], tries: int) -> float:
     return max(item.ahead, _backoff(item, tries))
 
 
-def _backoff(item: Item, tries: int) -> float:
+def _backoff(item: Item[Failed | Crashed], tries: int) -> float:
     outcome = item.outcome
     if isinstance(outcome, Failed) and outcome.defer is not None:
         return outcome.defer

@@ -15,7 +15,7 @@ import structlog
 from workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from workers.control import Shared
+    from workers.orders import Shared
 
 _log = structlog.get_logger("errander.health")
 
@@ -25,7 +25,10 @@ _LOOP_SILENT_SECONDS = 10.0  # a job loop that stands still for longer is not re
 
 
 class HealthServer:
-    """`async with` it; `port` is where it listens, None where it does not."""
+    """`async with` it; `port` is where it listens, None where it does not.
+
+    Raises ValueError where the address is none of this machine's.
+    """
 
     def __init__(self, settings: WorkerSettings, shared: "Shared", joined: threading.Event) -> None:
         self._settings = settings
@@ -43,7 +46,11 @@ class HealthServer:
                 self._server = await asyncio.start_server(self._serve, self._settings.metrics_host, port)
             except OSError as error:
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise
+                    host = self._settings.metrics_host
+                    raise ValueError(
+                        f"ERRANDER_METRICS_HOST: {host} is no address that this machine can listen on ({error}); "
+                        "set one that is, or ERRANDER_METRICS_PORT=0 for no health port"
+                    ) from error
                 continue
             self.port = port
             if port != wanted:

@@ -31,7 +31,7 @@ class Held:
         self._entries: dict[UUID, Entry] = {}
         self._claims: dict[int, float] = {}
         self._next_claim = 0
-        self.ambiguous = False
+        self._ambiguous = False
         """A claim ended without an answer: what it won is not known here."""
 
     def begin_claim(self) -> int:
@@ -47,12 +47,12 @@ class Held:
             for attempt in attempts:
                 self._entries[attempt.id] = Entry(attempt)
             del self._claims[number]
-            self.ambiguous = self.ambiguous or ambiguous
+            self._ambiguous = self._ambiguous or ambiguous
 
     def take_ambiguous(self) -> bool:
         """Whether a claim was ambiguous since the last time this was asked."""
         with self._lock:
-            was, self.ambiguous = self.ambiguous, False
+            was, self._ambiguous = self._ambiguous, False
             return was
 
     def oldest_claim(self) -> float | None:

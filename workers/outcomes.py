@@ -1,7 +1,8 @@
 """What an attempt ended with, as small frozen values, checked so that PostgreSQL takes every one of them.
 
 One bad outcome must never fail the flush of its neighbours: results are strict JSON, without NUL and lone surrogates,
-at most 64 deep and 1 MiB long, with numbers that `jsonb` takes; messages and tracebacks are scrubbed and cut.
+at most 64 deep and 1 MiB long, with numbers that `jsonb` takes; messages and tracebacks are scrubbed and cut. What a
+task hands over (errors, results, progress) is code of its own, whose methods may raise anything: nothing here does.
 """
 
 import json
@@ -19,9 +20,12 @@ MAX_RESULT_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
 MAX_MESSAGE: Final = 2048
 MAX_TRACEBACK: Final = 16 * 1024
+_MAX_PROGRESS_MESSAGE: Final = 500
 
 # jsonb keeps numbers as `numeric`: 131,072 digits before the point, 16,383 after it (PostgreSQL manual 8.1.2).
 _MAX_EXPONENT: Final = 131_000
+_MAX_DEFER: Final = 365 * 86_400.0
+"""Seconds: as far ahead as the SDK lets code ask for."""
 _OUR_MODULES: Final = frozenset(
     {"workers.attempt", "workers.child", "__main__", "concurrent.futures.thread"}
 )  # __main__: python -m workers.child
@@ -158,30 +162,38 @@ def scrub(text: str, limit: int) -> str:
     return clean if len(clean) <= limit else "…" + clean[-(limit - 1) :]
 
 
-def failure(
-    error: BaseException, *, kind: ErrorKind = ErrorKind.ERROR, final: bool = False, defer: float | None = None
-) -> Failed:
-    """The failure of an attempt that raised `error`; whatever its `__str__` does."""
+def words(value: object, limit: int = MAX_MESSAGE) -> str:
+    """What an object of somebody else's says of itself, scrubbed. Raises nothing, whatever its `__str__` does."""
     try:
-        message = str(error)
-    except Exception as broken:
-        message = f"<its message could not be made: {type(broken).__name__}>"
+        return scrub(str(value), limit)
+    except BaseException:  # code of the task's: SystemExit is an error like any other
+        return "<its message could not be made>"
+
+
+def described(error: BaseException) -> str:
+    """An error's type and message. Raises nothing."""
+    return f"{_type_name(error)}: {words(error)}"
+
+
+def failure(error: BaseException, *, final: bool = False, defer: float | None = None) -> Failed:
+    """The failure of an attempt that raised `error`. Raises nothing, whatever the error's own methods do."""
     try:
-        trace = "".join(traceback.format_exception(type(error), error, _from_task_code(error.__traceback__), limit=50))
-    except Exception:
+        lines = traceback.format_exception(type(error), error, _from_task_code(error.__traceback__), limit=50)
+        trace = scrub("".join(lines), MAX_TRACEBACK)
+    except BaseException:
         trace = None
-    return Failed(
-        kind,
-        scrub(type(error).__qualname__, 200),
-        scrub(message, MAX_MESSAGE),
-        None if trace is None else scrub(trace, MAX_TRACEBACK),
-        final,
-        defer,
-    )
+    return Failed(ErrorKind.ERROR, _type_name(error), words(error), trace, final, defer)
+
+
+def _type_name(error: BaseException) -> str:
+    try:
+        return scrub(type(error).__qualname__, 200)
+    except BaseException:  # a metaclass is code of the task's too
+        return "BaseException"
 
 
 def returned(task: Task[..., Any], value: Any) -> Succeeded | Failed:
-    """The outcome of code that returned `value`."""
+    """The outcome of code that returned `value`. Raises nothing, whatever the methods of its objects do."""
     try:
         try:
             return Succeeded(encode_result(value))
@@ -189,25 +201,41 @@ def returned(task: Task[..., Any], value: Any) -> Succeeded | Failed:
             text = task.dump_result(value).decode()
             check_json_text(text, json.loads(text))
             return Succeeded(text)
-    except (ResultRefused, ResultInvalid, ValueError, RecursionError) as error:
-        return Failed(
-            ErrorKind.RESULT, "ResultRefused", scrub(f"its result cannot be stored: {error}", MAX_MESSAGE), final=True
-        )
+    except BaseException as error:
+        why = words(error) if isinstance(error, ResultRefused | ResultInvalid) else described(error)
+        message = scrub(f"its result cannot be stored: {why}", MAX_MESSAGE)
+        return Failed(ErrorKind.RESULT, "ResultRefused", message, final=True)
 
 
 def raised(error: BaseException) -> Outcome:
-    """The outcome of code that raised `error`, without anybody having asked it to stop."""
+    """The outcome of code that raised `error`, without anybody having asked it to stop. Raises nothing."""
+    try:
+        return _instructed(error) or failure(error)
+    except BaseException:  # its attributes are code of the task's too
+        return failure(error)
+
+
+def _instructed(error: BaseException) -> Outcome | None:
+    """What a signal asks for; None where `error` is none, or does not say what."""
     if isinstance(error, Retry):
-        return failure(error, defer=error.defer)
+        return failure(error, defer=_defer(getattr(error, "defer", None)))
     if isinstance(error, Snooze):
-        return Snoozed(error.defer)
+        defer = _defer(getattr(error, "defer", None))
+        return None if defer is None else Snoozed(defer)
     if isinstance(error, Fail):
         return failure(error, final=True)
     if isinstance(error, Cancel):
-        return Cancelled(CancelledBy.TASK, scrub(error.reason, MAX_MESSAGE) or None)
+        return Cancelled(CancelledBy.TASK, words(getattr(error, "reason", "")) or None)
     if type(error).__module__ == "arq.worker" and type(error).__name__ == "Retry":
-        return failure(error, defer=(getattr(error, "defer_score", None) or 0) / 1000)
-    return failure(error)
+        return failure(error, defer=_defer((getattr(error, "defer_score", None) or 0) / 1000))
+    return None
+
+
+def _defer(seconds: object) -> float | None:
+    """A wait that PostgreSQL can add to a time; None for what is none, as an attribute set by hand may be."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:  # nor NaN
+        return None
+    return float(min(seconds, _MAX_DEFER))
 
 
 def _from_task_code(trace: TracebackType | None) -> TracebackType | None:
@@ -216,6 +244,20 @@ def _from_task_code(trace: TracebackType | None) -> TracebackType | None:
     while inner is not None and inner.tb_frame.f_globals.get("__name__") in _OUR_MODULES:
         inner = inner.tb_next
     return inner or trace
+
+
+def measured(done: object, total: object, message: object) -> dict[str, Any]:
+    """Progress as JSON values. What is no number is left out: progress must never fail a job."""
+    return {
+        "done": done if _is_number(done) else None,
+        "total": total if _is_number(total) else None,
+        "message": None if message is None else words(message, _MAX_PROGRESS_MESSAGE),
+    }
+
+
+def _is_number(value: object) -> bool:
+    # NaN and the infinities are no JSON; numbers of this size are no progress
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e18 < value < 1e18
 
 
 def error_entry(outcome: Failed | Crashed) -> str:

@@ -1,26 +1,22 @@
-"""One worker process: wires the parts, fills its slots, and ends in one of three ways.
+"""One worker process: wires the parts, fills its slots, and watches over what runs in them.
 
-*Drain* (SIGTERM, a request over the API, `--burst` with nothing left): stop taking, let jobs end, give back what did
-not, exit. *Retire* (code that cannot be stopped, `ERRANDER_MAX_JOBS`): the same, then start again. *Lost* (the database
-has declared this worker dead): stop everything, write nothing, start again.
+Why and how it ends is told in `workers.departure`.
 """
 
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
 from uuid import UUID, uuid4
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from db import failpoints, revisions
+from db import revisions
 from db.attempts import Claimed
 from db.engine import Database
 from db.errors import DatabaseError
@@ -30,12 +26,14 @@ from workers import catalogue, ending
 from workers.attempt import Attempt, Stop
 from workers.cancelling import cancel_and_wait
 from workers.children import Children
-from workers.control import LOST_GRACE_SECONDS, Control, Orders, Shared
+from workers.control import Control, ControlEnded
+from workers.departure import Departure, Why
 from workers.fill import IDLE_SECONDS, Filler
 from workers.flush import Flush
 from workers.held import Held
 from workers.hints import Hints, health_key, queue_name
 from workers.lease import Lease
+from workers.orders import Orders, Shared
 from workers.outcomes import Outcome
 from workers.progress import ProgressBoard
 from workers.publisher import Publisher
@@ -48,15 +46,7 @@ from workers.take import Claims, Served, Taker
 _log = structlog.get_logger("errander.worker")
 
 _SWEEP_SECONDS = 0.1  # how often deadlines are looked at, and the pulse beats
-_STOP_SECONDS = 2.0  # how long code may take to end once it was stopped by a drain
-
-
-class Why(StrEnum):
-    """Why a process ends."""
-
-    DRAIN = "drain"
-    RETIRE = "retire"
-    LOST = "lost"
+_SETTLE_SECONDS = 10.0  # how long outcomes of what has ended may take to be confirmed in the end
 
 
 class WorkerProcess:
@@ -64,6 +54,7 @@ class WorkerProcess:
 
     registry: Registry
     children: Children
+    control: Control
 
     def __init__(self, settings: WorkerSettings, *, burst: bool = False) -> None:
         self.settings = settings
@@ -75,19 +66,18 @@ class WorkerProcess:
         self.held = Held()
         self.pulse = Pulse()
         self._burst = burst
+        self._is_alone = False  # its control thread has ended
         self.room = Room(settings.slots)
-        self._culprits: set[Attempt] = set()
-        self._why: Why | None = None
-        self._dismissed = False
-        self._told_at: float | None = None
-        self._ending = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self.departure = Departure(settings, self.room, self.lease)
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> bool:
-        """Runs until it is told to end. Whether the process is to start again."""
-        with self._signals():
+        """Runs until it is told to end. Whether the process is to start again.
+
+        Raises ControlEnded where the process cannot do its work at all, and what importing the tasks raises.
+        """
+        with self.departure.signals():
             self.registry = catalogue.load(self.settings.tasks, self.settings.builtin_tasks)
             self.children = Children(self.settings.tasks, self.settings.builtin_tasks)
             size = 4  # claim, flush, and one each for what they ask about
@@ -96,12 +86,12 @@ class WorkerProcess:
                 self._database = database
                 if await self._until_schema(database):
                     await self._serve(database)
-        return self._again
+        return self.departure.again
 
     async def _until_schema(self, database: Database) -> bool:
         """Waits for PostgreSQL and for its schema (or migrates it). False if told to end meanwhile."""
         said = ""
-        while self._why is None:
+        while self.departure.why is None:
             try:
                 if self.settings.migrate == "auto":
                     from db.migrate import upgrade  # noqa: PLC0415 - only who migrates pays for alembic
@@ -117,7 +107,7 @@ class WorkerProcess:
                 _log.warning("worker.waiting", reason=state)
                 said = state
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), 1.0)
+                await asyncio.wait_for(self.departure.told.wait(), 1.0)
         return False
 
     async def _serve(self, database: Database) -> None:
@@ -130,6 +120,8 @@ class WorkerProcess:
         self.flush = Flush(database.link, self.id, self.held, publisher=publisher, progress=self.progress)
         self.flush.on_room = self.room.changed.set
         self.flush.start()
+        shared = Shared(self.held, self.lease, self.progress, self.pulse)
+        self.control = Control(self.settings, self._row(), shared, self._orders(asyncio.get_running_loop()))
         taker = Taker(
             database.link,
             Hints(redis, window=window, horizon=horizon),
@@ -138,64 +130,73 @@ class WorkerProcess:
             lease=self.lease,
             claims=Claims(self.held.begin_claim, self._claimed),
             head_seconds=self.settings.head,
+            beat_soon=self.control.beat_soon,
         )
         priorities = [str(priority) for priority in self.settings.priorities]
         wake_keys = {f"{queue_name(self.settings.pool, priority)}:wake": priority for priority in priorities}
         filler = Filler(taker, self.room, self.flush, self.lease, waker=waker, wake_keys=wake_keys)
-        shared = Shared(self.held, self.lease, self.progress, self.pulse)
-        control = Control(self.settings, self._row(), shared, self._orders(asyncio.get_running_loop()))
-        self._control = control
         self.pulse.beat()
-        control.start()
+        self.control.start()
         chores = [
             asyncio.create_task(self._sweep(), name="errander.sweep"),
             asyncio.create_task(self._say_well(redis), name="errander.health"),
         ]
         try:
-            if await self._until_joined(control):
+            if await self._until_joined():
                 _log.info("worker.ready", worker=str(self.id), pool=self.settings.pool, slots=self.settings.slots)
                 await self._work(filler)
-            await self._end(database)
+            await self.departure.carry_out(lambda: self._say_goodbye(database), self.control, self.children)
         finally:
             await cancel_and_wait(*chores)
             await taker.stop()
             await self.flush.stop()
-            control.stop()
+            self.control.stop()
             await self.children.close()
             await publisher.stop()
             await _close(redis, waker)
             self.threads.shutdown(wait=False)
 
-    async def _until_joined(self, control: Control) -> bool:
-        while not control.ready.is_set():
-            if self._why is not None or control.ended.is_set():
+    async def _until_joined(self) -> bool:
+        while not self.control.ready.is_set():
+            if self.departure.why is not None:
                 return False
+            if self.control.ended.is_set():
+                raise ControlEnded(f"its control thread has ended: {self.control.error}")
             await asyncio.sleep(0.01)  # the control thread has no way to set an event of this loop before it is ready
         return True
 
     async def _work(self, filler: Filler) -> None:
         if self.settings.slots == 0:
-            await self._ending.wait()
+            await self.departure.told.wait()
             return
-        await filler.run(self._ending, burst=self._burst)
-        if self._why is None:
-            self._begin_ending(Why.DRAIN)  # a burst that has run everything
+        await filler.run(self.departure.told, burst=self._burst)
+        if self.departure.why is None:
+            self.departure.begin(Why.DRAIN)  # a burst that has run everything
+
+    async def _say_goodbye(self, database: Database) -> None:
+        """Writes what is left of this process's jobs, and ends its lease."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self.flush.settle()
+        self.lease.left = True
+        await ending.last_act(database.link, self.id, self.held, self.departure.culprits, self.control.resign)
 
     # -- taking ------------------------------------------------------------------------------------------------------
 
-    def _claimed(self, number: int, jobs: Sequence[Claimed], ambiguous: bool) -> None:
+    def _claimed(self, number: int, jobs: Sequence[Claimed], *, ambiguous: bool) -> None:
         attempts = [Attempt(job, self) for job in jobs]
         self.held.end_claim(number, attempts, ambiguous=ambiguous)
         self.room.admit(attempts)
-        if self._why is not None:  # a claim that was under way when the process was told to end
-            self._refuse_line(self._why)
+        if self.departure.why is not None:  # a claim that was under way when the process was told to end
+            self.departure.refuse_line()
             for attempt in attempts:
                 attempt.stop(Stop.DRAIN)
         self._retire_in_time()
 
     def _retire_in_time(self) -> None:
-        if self.settings.max_jobs is not None and self.room.started >= self.settings.max_jobs and self._why is None:
-            self._begin_ending(Why.RETIRE)
+        most = self.settings.max_jobs
+        if most is not None and self.room.started >= most and self.departure.why is None:
+            self.departure.begin(Why.RETIRE)
 
     # -- what attempts ask for (workers.attempt.Host) ----------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class WorkerProcess:
 
     def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
         """Frees the slot and hands the outcome to the flush."""
-        self._culprits.discard(attempt)
+        self.departure.culprits.discard(attempt)
         if outcome is None:
             self.held.release([attempt])
         else:
@@ -227,16 +228,28 @@ class WorkerProcess:
     async def _sweep(self) -> None:
         while True:
             self.pulse.beat()
-            now = time.monotonic()
-            for attempt in self.room.leave_line(patient=True):
-                attempt.decline(Stop.CROWDED)
-            for attempt in [attempt for attempt in self.room.running if now > attempt.deadline]:
-                attempt.stop(Stop.TIMEOUT)
-                if now > attempt.deadline + self.settings.stuck and attempt not in self._culprits:
-                    _log.error("attempt.stuck", job_id=str(attempt.id), attempt=attempt.number)
-                    self._culprits.add(attempt)
-                    self._begin_ending(Why.RETIRE)
+            try:
+                self._look_at_deadlines()
+            except Exception:  # a fault of ours in one look must not end all that come after it
+                _log.exception("worker.broken_sweep")
+            if self.control.ended.is_set() and self.control.ready.is_set() and not self._is_alone:
+                self._is_alone = True
+                _log.error(
+                    "worker.control_ended", error=repr(self.control.error), hint="it runs again as another worker"
+                )
+                self.departure.begin(Why.RETIRE, hurry=True)  # nothing renews the lease: jobs go back while it lasts
             await asyncio.sleep(_SWEEP_SECONDS)
+
+    def _look_at_deadlines(self) -> None:
+        now = time.monotonic()
+        for attempt in self.room.leave_line(patient=True):
+            attempt.decline(Stop.CROWDED)
+        for attempt in [attempt for attempt in self.room.running if now > attempt.deadline]:
+            attempt.stop(Stop.TIMEOUT)
+            if now > attempt.deadline + self.settings.stuck and attempt not in self.departure.culprits:
+                _log.error("attempt.stuck", job_id=str(attempt.id), attempt=attempt.number)
+                self.departure.culprits.add(attempt)
+                self.departure.begin(Why.RETIRE)
 
     async def _say_well(self, redis: Redis) -> None:
         """Keeps the key that `arq --check` reads; it runs out when nobody renews it."""
@@ -248,83 +261,7 @@ class WorkerProcess:
                     await redis.set(key, text, px=int(self.settings.heartbeat * 3000))
             await asyncio.sleep(self.settings.heartbeat)
 
-    # -- ending ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _again(self) -> bool:
-        """Whether this process is to run again: not if anybody has told it to leave."""
-        return self._why in (Why.RETIRE, Why.LOST) and not self._dismissed
-
-    def _begin_ending(self, why: Why) -> None:
-        self._dismissed = self._dismissed or why is Why.DRAIN
-        if self._why is None or why is Why.LOST:
-            _log.info("worker.ending", why=str(why), running=len(self.room.running))
-            self._why = why
-            self._refuse_line(why)
-        self._ending.set()
-        self.room.changed.set()
-        if why is Why.LOST:
-            self._hurry.set()
-
-    def _refuse_line(self, why: Why) -> None:
-        for attempt in self.room.leave_line():
-            attempt.decline(Stop.LOST if why is Why.LOST else Stop.DRAIN)
-
-    async def _end(self, database: Database) -> None:
-        """Lets jobs end, stops the rest, writes what is left; leaves directly if any code is still running."""
-        await failpoints.reach("ending.draining")
-        if self._why is Why.LOST:
-            await self._stop_running(Stop.LOST, LOST_GRACE_SECONDS)
-        else:
-            await self._let_run(self.settings.drain)
-            await self._stop_running(Stop.LOST if self.lease.lost else Stop.DRAIN, _STOP_SECONDS)
-        if self._why is not Why.LOST:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(10):
-                    await self.flush.settle()
-            self.lease.left = True
-            await ending.last_act(database.link, self.id, self.held, self._culprits)
-        if self.room.running:
-            self.children.kill_all()
-            self._control.stop()  # resigns: the fleet need not wait for the end of the term
-            ending.leave(again=self._again, supervised=self.settings.supervised)
-
-    async def _let_run(self, seconds: float) -> None:
-        """Waits for what runs, culprits excepted, up to `seconds` or until told to hurry."""
-        deadline = time.monotonic() + seconds
-        while self.room.running - self._culprits and not self._hurry.is_set() and time.monotonic() < deadline:
-            await self.room.wait(min(0.1, max(0.0, deadline - time.monotonic())))
-
-    async def _stop_running(self, reason: Stop, seconds: float) -> None:
-        for attempt in list(self.room.running):
-            attempt.stop(reason)
-        deadline = time.monotonic() + seconds
-        while self.room.running - self._culprits and time.monotonic() < deadline:
-            await self.room.wait(0.05)
-
-    # -- who asks ----------------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-
-        def told() -> None:
-            if self._dismissed:
-                self._hurry.set()  # a second signal: do not wait for jobs
-            self._begin_ending(Why.DRAIN)
-
-        def heard(*_: object) -> None:
-            # Not the loop's own way: a task that holds up the loop would hold that up too, and the control thread must
-            # know that this process is to leave.
-            self._told_at = self._told_at or time.monotonic()
-            loop.call_soon_threadsafe(told)
-
-        former = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler or signal.SIG_DFL)
+    # -- who asks ------------------------------------------------------------------------------------------------------
 
     def _orders(self, loop: asyncio.AbstractEventLoop) -> Orders:
         def stop_all(attempts: Sequence[Attempt], reason: Stop) -> None:
@@ -335,14 +272,14 @@ class WorkerProcess:
             loop.call_soon_threadsafe(stop_all, attempts, reason)
 
         def post(why: Why) -> None:
-            loop.call_soon_threadsafe(self._begin_ending, why)
+            loop.call_soon_threadsafe(self.departure.begin, why)
 
         return Orders(
             stop=stop,
             drain=lambda: post(Why.DRAIN),
             lost=lambda: post(Why.LOST),
             kill_children=self.children.kill_all,
-            told_at=lambda: self._told_at,
+            told_at=lambda: self.departure.told_at,
         )
 
     # -- what it says of itself --------------------------------------------------------------------------------------

@@ -6,9 +6,7 @@ from uuid import UUID
 
 from db import attempts
 from db.engine import Link
-from workers.outcomes import scrub
-
-_MAX_MESSAGE = 500
+from workers.outcomes import measured
 
 
 class ProgressBoard:
@@ -19,14 +17,10 @@ class ProgressBoard:
         self._newest: dict[UUID, tuple[int, str]] = {}
 
     def put(self, job_id: UUID, attempt: int, done: float, total: float | None, message: str | None) -> None:
-        """Keeps how far an attempt is. What is no number is left out: progress must never fail a job."""
-        entry = {
-            "done": done if _is_number(done) else None,
-            "total": total if _is_number(total) else None,
-            "message": None if message is None else scrub(str(message), _MAX_MESSAGE),
-        }
+        """Keeps how far an attempt is."""
+        entry = json.dumps(measured(done, total, message))
         with self._lock:
-            self._newest[job_id] = (attempt, json.dumps(entry))
+            self._newest[job_id] = (attempt, entry)
 
     @property
     def dirty(self) -> bool:
@@ -46,8 +40,3 @@ class ProgressBoard:
                 attempts=[newest[job_id][0] for job_id in ids],
                 progress=[newest[job_id][1] for job_id in ids],
             )
-
-
-def _is_number(value: object) -> bool:
-    # NaN and the infinities are no JSON; numbers of this size are no progress
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e18 < value < 1e18

@@ -41,8 +41,6 @@ class Publisher:
         self._task: asyncio.Task[None] | None = None
         self._closed_until = 0.0
         self._stopping = False
-        self.dropped = 0
-        """Hints given up since the start."""
 
     @property
     def healthy(self) -> bool:
@@ -70,7 +68,6 @@ class Publisher:
     def offer(self, hints: Sequence[Hint]) -> None:
         """Publishes soon, or drops."""
         if self._stopping or not self.healthy or len(self._waiting) + len(hints) > _BACKLOG:
-            self.dropped += len(hints)
             return
         self._waiting.extend(hints)
         self._news.set()
@@ -99,10 +96,14 @@ class Publisher:
                 if final:
                     await self._hints.announce_final(final)
                 await failpoints.reach("publisher.sent")
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # whatever it is: this task publishes for as long as the process lives
             if self.healthy:
-                _log.warning("hints.unavailable", error=repr(error), hint="workers find due jobs in PostgreSQL")
-            self.dropped += len(batch) + len(self._waiting)
+                _log.warning(
+                    "hints.unavailable",
+                    error=repr(error),
+                    hint="workers find due jobs in PostgreSQL",
+                    exc_info=not isinstance(error, RedisError | OSError),
+                )
             self._waiting.clear()
             self._final.clear()
             self._closed_until = time.monotonic() + _OPEN_SECONDS

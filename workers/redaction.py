@@ -21,6 +21,9 @@ _SECRET_NAMES = frozenset(
 _SECRET_ENDINGS = tuple(f"_{name}" for name in ("token", "password", "secret", "pepper", "api_key", "cookie"))
 
 _WORD = r"[\w.-]{0,64}(?:password|passwd|pwd|passphrase|secret|token|api_?key|access_?key|authorization|pepper)"
+_WEB = r"(?i:https?|wss?|ftp)://"
+_USER = r"[^\s/?#:'\"]{0,256}"
+_TO_THE_AT = r"(?:[^\s'\"]|['\"](?![\s,:;)\]}]|$)){0,512}"  # a quote may be a part of it, unless a text ends there
 # Of each: letters that must stand in a text before the pattern is tried, the pattern, and what stays of a match.
 _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     # Our own keys: the id stays, it is how a key is found.
@@ -28,20 +31,27 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("eyJ", re.compile(r"\beyJ[\w-]{5,}\.[\w-]{2,}\.[\w-]*"), f"{MASK}jwt"),
     ("whsec_", re.compile(r"\bwhsec_[\w+/=-]{8,}"), f"whsec_{MASK}"),
     ("PRIVATE KEY", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL), MASK),
-    # The password of an address, up to the last @ of the word; a port followed by a path is none.
+    # The password of an address, up to the last @ of the word. On the web a port followed by a path is none, for there a
+    # path may well hold an @; in the address of a server a slash before the last @ is the password's.
     (
         "://",
         re.compile(
-            r"(?<![\w+.-])([a-zA-Z][\w+.-]{0,30}://[^\s/?#:@'\"]{0,256}:)(?!\d{1,5}(?:[/?#\s]|$))[^\s'\"]{0,512}@"
+            rf"(?<![\w+.-])((?:{_WEB}(?!{_USER}:\d{{1,5}}(?:[/?#\s]|$))|(?!{_WEB})[a-zA-Z][\w+.-]{{0,30}}://){_USER}:)"
+            rf"{_TO_THE_AT}@"
         ),
         rf"\1{MASK}@",
     ),
     ("earer", re.compile(r"\b([Bb]earer)\s+(?!errander_\w{8}_\*)[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
     ("asic ", re.compile(r"\b([Bb]asic)\s+(?=\S*[\d=A-Z])[\w+/=]{12,}"), rf"\1 {MASK}"),
-    # `password=…` of queries, forms and libpq, `"password": "…"` of JSON, and Python's form of it.
-    ("=", re.compile(rf"(?i)\b({_WORD}\s?=\s?)(?:'[^']*'|\"[^\"]*\"|[^\s&,;'\"]+)"), rf"\1{MASK}"),
-    (":", re.compile(rf"(?i)(['\"]{_WORD}['\"]\s?:\s?)(?:'[^']*'|\"[^\"]*\"|[^\s,}}'\"]+)"), rf"\1{MASK}"),
 )
+# `password=…` of queries, forms and libpq, `"password": "…"` of JSON, also inside of another text, and Python's forms.
+_NAME = re.compile(rf"(?i)\b{_WORD}\s?={{1,2}}\s?|['\"]{_WORD}\\{{0,7}}['\"]\s?:\s{{0,8}}")
+# What may stand there: a text, perhaps with a prefix (b'…'); brackets, perhaps a call's (SecretStr('…')); else a word.
+_QUOTE = re.compile(r"(?:[bBuU]|[bB]?[rR]|[rR][bB])?(\\{0,7})(['\"])")
+_BRACKET = re.compile(r"(?:[A-Za-z_][\w.]{0,80})?[(\[{]")
+_WORDS = {"=": re.compile(r"[^\s&,;'\"]+"), ":": re.compile(r"[^\s,}'\"]+")}
+_PLAIN = re.compile(r"[^()\[\]{}'\"\\]+")
+_LONGEST_BRACKETS = 4096  # without an end they are masked so far, and the rest of a traceback stays
 _DEPTH = 6
 
 # C0, DEL and C1 without the line feed and the tab, which a traceback needs.
@@ -59,7 +69,66 @@ def redacted(text: str) -> str:
     for needle, pattern, rest in _FORMS:
         if needle in text:
             text = pattern.sub(rest, text)
-    return text
+    return _without_named(text) if "=" in text or ":" in text else text
+
+
+def _without_named(text: str) -> str:
+    parts, at = [], 0
+    while (name := _NAME.search(text, at)) is not None:
+        end = _end_of_value(text, name.end(), name[0].rstrip()[-1])
+        parts += [text[at : name.end()], MASK if end > name.end() else ""]
+        at = end
+    return "".join(parts) + text[at:] if parts else text
+
+
+def _end_of_value(text: str, at: int, sign: str) -> int:
+    """Where the value that begins at `at` ends; `at` itself where there is none. `sign` stands before it: = or :."""
+    if (quote := _QUOTE.match(text, at)) is not None:
+        return _end_of_text(text, quote)
+    if (bracket := _BRACKET.match(text, at)) is not None:
+        # what has = before it is code or a `repr`, which are lines; JSON may be printed over several
+        return _end_of_brackets(text, bracket.end(), _end_of_line(text, at) if sign == "=" else len(text))
+    word = _WORDS[sign].match(text, at)
+    return at if word is None else word.end()
+
+
+def _end_of_text(text: str, quote: re.Match[str]) -> int:
+    """After the quote that ends it, else the end of the line: a line break in it would be written as an escape.
+
+    Where it stands in a text itself, its quotes have n backslashes (1, 3, 7); more of them before a quote are content,
+    which ends there only if they are whole escaped backslashes, of 2 (n + 1) each.
+    """
+    last = _end_of_line(text, quote.end())
+    at = quote.end()
+    mark = quote[1] + quote[2]
+    while (found := text.find(mark, at, last)) >= 0:
+        before = found
+        while before > at and text[before - 1] == "\\":
+            before -= 1
+        at = found + len(mark)
+        if (found - before) % (2 * len(mark)) == 0:
+            return at
+    return last
+
+
+def _end_of_brackets(text: str, at: int, last: int) -> int:
+    """After the bracket that closes the one before `at`, before `last` in any case; brackets in texts are none."""
+    last = min(last, at + _LONGEST_BRACKETS)
+    depth = 1
+    while depth and at < last:
+        if (quote := _QUOTE.match(text, at)) is not None:
+            at = _end_of_text(text, quote)
+        elif (plain := _PLAIN.match(text, at, last)) is not None:
+            at = plain.end()
+        else:
+            depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(text[at], 0)
+            at += 1
+    return at
+
+
+def _end_of_line(text: str, at: int) -> int:
+    found = text.find("\n", at)
+    return len(text) if found < 0 else found
 
 
 def one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -122,5 +191,5 @@ def _shown(value: object) -> str:
     show: Callable[[object], str] = repr
     try:
         return show(value)
-    except Exception:  # what somebody else's object says of itself must not cost the line
+    except BaseException:  # what somebody else's object says of itself must not cost the line
         return f"<{type(value).__name__}>"

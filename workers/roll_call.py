@@ -6,13 +6,28 @@ sent has ended. *Lost*: an attempt held since before the call was sent, still he
 rescued it; its code is stopped and its outcome dropped. *Cancelled*: somebody asked for it.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import structlog
+
+from db import attempts, failpoints, workers
+from db.engine import Link
 from db.workers import Held as Row
-from workers.attempt import Attempt
+from workers.attempt import Attempt, Stop
 from workers.held import Entry
+from workers.keeping import Kept
+from workers.orders import Orders, Shared
+
+_log = structlog.get_logger("errander.control")
+
+ROLL_CALL_SECONDS = 0.5
+"""How often PostgreSQL is asked what this worker runs while it runs anything."""
+_EXTRA_CALLS = (
+    3  # what an unanswered claim won shows in two calls in a row, the first of which may have been sent before
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +70,63 @@ class RollCall:
             if gone and entry.since < sent and entry.attempt.outcome is None:
                 findings.lost.append(entry.attempt)
         return findings
+
+
+class RollCalls(Kept):
+    """Calls while anything is held, with each beat otherwise, and some times after a claim that was not answered."""
+
+    name = "roll_call"
+
+    def __init__(self, link: Link, worker: UUID, shared: Shared, orders: Orders, *, heartbeat: float) -> None:
+        super().__init__(ROLL_CALL_SECONDS)
+        self._link = link
+        self._worker = worker
+        self._shared = shared
+        self._orders = orders
+        self._heartbeat = heartbeat
+        self._roll_call = RollCall()
+        self._extra = 0
+        self._last = float("-inf")
+
+    async def run_once(self) -> None:
+        """One call, if there is reason for it; and what tasks said of their progress since the last one."""
+        held = self._shared.held
+        if held.take_ambiguous():
+            self._extra = _EXTRA_CALLS
+        if not (len(held) or self._extra or time.monotonic() - self._last >= self._heartbeat):
+            return
+        self._last = time.monotonic()
+        try:
+            await self._call()
+        finally:
+            await self._shared.progress.write(self._link, self._worker)
+        self._extra = max(0, self._extra - 1)  # one that was not answered has shown nothing
+
+    async def _call(self) -> None:
+        sent = time.monotonic()
+        await failpoints.reach("roll_call.sending")
+        rows = await workers.roll_call(self._link, self._worker)
+        await failpoints.reach("roll_call.answered")
+        held = self._shared.held
+        oldest_claim = held.oldest_claim()
+        findings = self._roll_call.compare(rows, held.snapshot(), sent=sent, oldest_claim=oldest_claim)
+        if findings.cancelled:
+            self._orders.stop(findings.cancelled, Stop.CANCEL)
+        if findings.lost:
+            _log.warning("roll_call.lost", jobs=[str(attempt.id) for attempt in findings.lost])
+            self._orders.stop(findings.lost, Stop.LOST)
+        if findings.strays:
+            await self._give_back(findings.strays)
+
+    async def _give_back(self, strays: Sequence[Row]) -> None:
+        _log.warning("roll_call.strays", jobs=[str(row.id) for row in strays])
+        await failpoints.reach("roll_call.giving_back")
+        await attempts.give_back(
+            self._link,
+            worker=self._worker,
+            ids=[row.id for row in strays],
+            attempts=[row.attempt for row in strays],
+            begun=[False] * len(strays),
+            delays=[0.0] * len(strays),
+            reasons=["claimed, but the answer never reached its worker"] * len(strays),
+        )

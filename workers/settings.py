@@ -2,17 +2,33 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from db.lifecycle import Priority
-from db.settings import DatabaseSettings
+from db.settings import DatabaseSettings, EnvironmentSettings
 
 LOWEST_LEASE_IN_BEATS = 4
 """A lease shorter than this many heartbeats would be lost by one slow beat and a retry."""
 
 
-class WorkerSettings(DatabaseSettings):
+LEAVING_SECONDS = 10.0
+"""What a worker may need after its drain: to stop what still runs, give jobs back and write the last outcomes."""
+
+
+class DrainSettings(EnvironmentSettings):
+    """How long a worker takes to leave, for itself and for who supervises it."""
+
+    drain: float = Field(25.0, validation_alias="ERRANDER_DRAIN_SECONDS", ge=0, allow_inf_nan=False)
+    """Seconds that jobs may still run after SIGTERM."""
+
+    @property
+    def grace(self) -> float:
+        """Seconds from SIGTERM until a supervisor may kill it."""
+        return self.drain + LEAVING_SECONDS
+
+
+class WorkerSettings(DatabaseSettings, DrainSettings):
     """What one worker process is told. Durations are seconds."""
 
     redis_url: SecretStr = Field(validation_alias="REDIS_URL")
@@ -38,7 +54,6 @@ class WorkerSettings(DatabaseSettings):
     head: float = Field(1.0, validation_alias="ERRANDER_HEAD_SECONDS", gt=0)
     hint_window: int = Field(5000, validation_alias="ERRANDER_HINT_WINDOW", ge=1)
     hint_horizon: float = Field(60.0, validation_alias="ERRANDER_HINT_HORIZON_SECONDS", gt=0)
-    drain: float = Field(25.0, validation_alias="ERRANDER_DRAIN_SECONDS", ge=0)
     stuck: float = Field(10.0, validation_alias="ERRANDER_STUCK_SECONDS", gt=0)
     retention_success_days: float = Field(30, validation_alias="ERRANDER_RETENTION_SUCCESS_DAYS", ge=0)
     retention_cancelled_days: float = Field(30, validation_alias="ERRANDER_RETENTION_CANCELLED_DAYS", ge=0)
@@ -88,11 +103,3 @@ class WorkerSettings(DatabaseSettings):
                     f"({self.idempotency_hours:g} h)"
                 )
         return self
-
-
-def refusals(error: ValidationError) -> list[str]:
-    """Everything that is wrong with the settings, a line each, by the names of the environment."""
-    return [
-        f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors()
-    ]

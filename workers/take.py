@@ -10,8 +10,10 @@ Owns which queue gets which slots, and what becomes of ids that were not won. Ne
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -35,11 +37,14 @@ PROBE_SECONDS = 0.5
 """How often Redis is asked whether it is back."""
 RENEW_SECONDS = 0.5
 """How often the mark of a deep backlog is renewed: it lasts four times as long."""
+BARREN_SECONDS = (0.005, 0.2)
+"""Before a head is claimed again of which nothing could be won: doubled each time, from the first to the second."""
 MISSED_SECONDS = 0.005
 """Before the head is claimed again for a job that fell due while it was being claimed."""
 _SUM_OF_WEIGHTS = sum(WEIGHTS.values())
 DEEP_FROM = 32
 """A full head claim of at least this many says that the backlog is deep; a smaller one says little."""
+_BARREN_FOR_A_BEAT = 2  # heads in a row of which nothing was won
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,36 @@ class Served:
 
 
 @dataclass(slots=True)
+class Asked:
+    """A claim under way; `won` is set once it has been answered."""
+
+    won: Sequence[Claimed] = ()
+
+
+class Ended(Protocol):
+    """Takes the end of the claim of a number: what it won, and whether it is not known what it won."""
+
+    def __call__(self, number: int, won: Sequence[Claimed], /, *, ambiguous: bool) -> None:
+        """Once a claim."""
+
+
 class Claims:
     """How a claim is reported to whoever holds its jobs: begun before it is sent, ended with what it won."""
 
-    begin: Callable[[], int]
-    end: Callable[[int, Sequence[Claimed], bool], None]
-    """Number, what was won, and whether it is not known what was won."""
+    def __init__(self, begin: Callable[[], int], end: Ended) -> None:
+        self._begin = begin
+        self._end = end
+
+    @contextmanager
+    def asked(self) -> Iterator[Asked]:
+        """Around one claim. Left by an error, it is not known what the claim won."""
+        number = self._begin()
+        asked, ambiguous = Asked(), True
+        try:
+            yield asked
+            ambiguous = False
+        finally:
+            self._end(number, asked.won, ambiguous=ambiguous)
 
 
 class Taker:
@@ -75,6 +104,7 @@ class Taker:
         lease: Lease,
         claims: Claims,
         head_seconds: float,
+        beat_soon: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
         self._hints = hints
@@ -83,16 +113,16 @@ class Taker:
         self._lease = lease
         self._claims = claims
         self._head_seconds = head_seconds
+        self._beat_soon = beat_soon
         self._queues = {priority: queue_name(served.pool, priority) for priority in served.priorities}
         self._shares = Shares()
         self._next_head = dict.fromkeys(served.priorities, 0.0)
         self._marked = dict.fromkeys(served.priorities, 0.0)
+        self._barren = dict.fromkeys(served.priorities, 0)
         self._next_hint: float | None = None
         self._probe: asyncio.Task[None] | None = None
         self.redis_away = False
         """The last call of Redis failed."""
-        self.malformed = 0
-        """Members of the queues that were no ids."""
         self._short: set[str] = set()
 
     async def take(self, slots: int, woken_by: str | None = None) -> int:
@@ -152,16 +182,13 @@ class Taker:
         try:
             peeked = await self._hints.peek([self._queues[priority] for priority in priorities], slots)
         except (RedisError, OSError) as error:
-            self._redis_failed(error)
+            self.note_redis_away(repr(error))
             return dict.fromkeys(priorities, -1)
         self._note_next_hint(peeked.next_in)
         return {priority: peeked.due[self._queues[priority]] for priority in priorities}
 
     def _note_next_hint(self, next_in: float | None) -> None:
         self._next_hint = None if next_in is None else time.monotonic() + next_in
-
-    def _redis_failed(self, error: Exception) -> None:
-        self.note_redis_away(repr(error))
 
     def note_redis_away(self, reason: str) -> None:
         """Redis does not answer: until it does again, everything is claimed by head."""
@@ -196,10 +223,9 @@ class Taker:
             taken = await self._hints.take(self._queues[priority], share)
             await failpoints.reach("take.popped")
         except (RedisError, OSError) as error:
-            self._redis_failed(error)
+            self.note_redis_away(repr(error))
             return 0
         if taken.malformed:
-            self.malformed += taken.malformed
             _log.warning("take.malformed", queue=self._queues[priority], members=taken.malformed)
         self._note_next_hint(taken.next_in)
         if not taken.ids:
@@ -213,8 +239,7 @@ class Taker:
         return len(won)
 
     async def _claim_ids(self, ids: list[UUID]) -> list[Claimed]:
-        number = self._claims.begin()
-        try:
+        with self._claims.asked() as asked:
             await failpoints.reach("claim.by_id.sending")
             jobs = await attempts.claim_by_id(
                 self._link,
@@ -225,10 +250,7 @@ class Taker:
                 tasks=self._served.tasks,
             )
             await failpoints.reach("claim.by_id.committed")
-        except BaseException:
-            self._claims.end(number, (), True)
-            raise
-        self._claims.end(number, jobs, False)
+            asked.won = jobs
         return jobs
 
     async def _judge(self, ids: list[UUID], priority: str, *, again_in: float) -> None:
@@ -247,6 +269,8 @@ class Taker:
             for job_id, verdict in verdicts.items()
             if (delay := back_in(verdict, again_in)) is not None
         ]
+        if any(verdict.status in CLAIMABLE and not verdict.alive for verdict in verdicts.values()):
+            self._beat_soon()
         if again:
             self._publisher.offer(again)
 
@@ -259,18 +283,31 @@ class Taker:
             return await self._head_was_short(priority, 0) if known_due <= 0 else 0
         head = await self._claim_head(priority, share)
         won = len(head.jobs)
+        step_aside = self._barren_pause(priority, is_barren=bool(head.seen and not won))
         if head.seen < share:
             return won + await self._head_was_short(priority, share - won)
         if share >= DEEP_FROM:
             await self._mark_deep(priority)
-        # Full: there is more. Seen and none won: others are at the same head, so step aside for a moment.
-        pause = 0.0 if won else random.uniform(0.001, 0.005)
-        self._next_head[priority] = time.monotonic() + pause
+        self._next_head[priority] = time.monotonic() + step_aside  # full: there is more
         return won
 
+    def _barren_pause(self, priority: str, *, is_barren: bool) -> float:
+        """Seconds to step aside from a head of which jobs were seen and none was won.
+
+        Others are at the same head, so it is left to them for a moment. Again and again: this worker's own row is not
+        fresh by the database's clock, which a beat mends, or what stands there can be won by nobody.
+        """
+        if not is_barren:
+            self._barren[priority] = 0
+            return 0.0
+        least, most = BARREN_SECONDS
+        self._barren[priority] += 1
+        if self._barren[priority] == _BARREN_FOR_A_BEAT:
+            self._beat_soon()
+        return random.uniform(0.2, 1.0) * min(most, least * 2.0 ** min(self._barren[priority] - 1, 10))
+
     async def _claim_head(self, priority: str, share: int) -> attempts.Head:
-        number = self._claims.begin()
-        try:
+        with self._claims.asked() as asked:
             await failpoints.reach("claim.by_head.sending")
             head = await attempts.claim_by_head(
                 self._link,
@@ -282,10 +319,7 @@ class Taker:
                 tasks=self._served.tasks,
             )
             await failpoints.reach("claim.by_head.committed")
-        except BaseException:
-            self._claims.end(number, (), True)
-            raise
-        self._claims.end(number, head.jobs, False)
+            asked.won = head.jobs
         return head
 
     async def _head_was_short(self, priority: str, free: int) -> int:
@@ -310,7 +344,7 @@ class Taker:
         try:
             await self._hints.mark_deep(self._queues[priority], self._served.tasks_hash)
         except (RedisError, OSError) as error:
-            self._redis_failed(error)
+            self.note_redis_away(repr(error))
 
     async def _clear_deep(self, priority: str) -> bool:
         if self.redis_away:
@@ -319,7 +353,7 @@ class Taker:
         try:
             return await self._hints.clear_deep(self._queues[priority], self._served.tasks_hash)
         except (RedisError, OSError) as error:
-            self._redis_failed(error)
+            self.note_redis_away(repr(error))
             return False
 
 

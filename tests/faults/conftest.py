@@ -13,10 +13,8 @@ from tests.faults.fired import Failpoints
 from tests.faults.ledger import Ledger
 from tests.faults.processes import Fleet
 from tests.fixtures.jobs import JobBook
-from tests.fixtures.servers import open_folder
+from tests.fixtures.servers import open_postgres, open_valkey
 from workers.hints import Hints
-
-_POSTGRES_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
 
 
 @pytest.fixture
@@ -56,10 +54,7 @@ async def hints(redis_url: str) -> AsyncIterator[Hints]:
 
 @pytest.fixture(scope="session")
 def _own_postgres_server() -> Iterator[EmbeddedPostgres]:
-    with (
-        open_folder(in_memory=True) as folder,
-        EmbeddedPostgres(folder / "postgres", options=_POSTGRES_OPTIONS) as server,
-    ):
+    with open_postgres(max_connections="100") as server:
         yield server
 
 
@@ -75,8 +70,5 @@ async def own_postgres(_own_postgres_server: EmbeddedPostgres) -> EmbeddedPostgr
 @pytest.fixture
 def own_valkey() -> Iterator[EmbeddedValkey]:
     """A Valkey that a test may flush, freeze and restart; it keeps nothing."""
-    with (
-        open_folder(in_memory=True) as folder,
-        EmbeddedValkey(folder / "valkey", options={"appendonly": "no"}) as server,
-    ):
+    with open_valkey() as server:
         yield server

@@ -1,21 +1,11 @@
 """Failpoints of real processes: armed through their environment, counted by their log."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from service.chaos.arming import Fired, fired
 from tests.faults.ledger import Ledger
 from tests.fixtures.waiting import eventually
-
-
-@dataclass(frozen=True, slots=True)
-class Fired:
-    """Once: which failpoint did what, in which process, when by CLOCK_MONOTONIC."""
-
-    name: str
-    action: str
-    pid: int
-    at: float
 
 
 class Failpoints:
@@ -46,10 +36,7 @@ class Failpoints:
 
     def fired(self) -> list[Fired]:
         """What has fired so far, in the order of the log."""
-        if not self._log.exists():
-            return []
-        lines = [line.split(" ") for line in self._log.read_text().splitlines()]
-        return [Fired(name, action, int(pid), float(at)) for _, at, pid, name, action, *_ in lines]
+        return fired(self._log)
 
     def names(self) -> list[str]:
         """The failpoints that have fired, sorted."""

@@ -15,7 +15,8 @@ from uuid import UUID
 
 import psutil
 
-from tests.faults.ledger import LEDGER_VARIABLE, Ledger
+from service.chaos.ledger import LEDGER_VARIABLE
+from tests.faults.ledger import Ledger
 from tests.fixtures.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]

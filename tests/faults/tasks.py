@@ -14,19 +14,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from errander import Cancel, Context, Fail, Retry, Snooze, SyncContext, task
-from tests.faults import ledger
+from service.chaos import ledger
+from service.chaos.ledger import What
 
-ledger.write("boot")
+ledger.write(What.BOOT)
 
 
 @contextlib.contextmanager
 def written(ctx: Context | SyncContext) -> Iterator[None]:
     """Writes a start, and an end however the block ends."""
-    ledger.write("start", ctx.job_id, ctx.attempt)
+    ledger.write(What.START, ctx.job_id, ctx.attempt)
     try:
         yield
     finally:
-        ledger.write("end", ctx.job_id, ctx.attempt)
+        ledger.write(What.END, ctx.job_id, ctx.attempt)
 
 
 @task("fault.quick")
@@ -97,7 +98,7 @@ def process(ctx: SyncContext, seconds: float) -> int:
 @task("fault.kill")
 async def kill(ctx: Context) -> None:
     """Ends the process it runs in."""
-    ledger.write("start", ctx.job_id, ctx.attempt)
+    ledger.write(What.START, ctx.job_id, ctx.attempt)
     os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()
 
@@ -105,7 +106,7 @@ async def kill(ctx: Context) -> None:
 @task("fault.kill-in-process", executor="process")
 def kill_in_process(ctx: SyncContext) -> None:
     """Ends the child process it runs in."""
-    ledger.write("start", ctx.job_id, ctx.attempt)
+    ledger.write(What.START, ctx.job_id, ctx.attempt)
     os._exit(3)
 
 
@@ -285,5 +286,5 @@ async def eat(ctx: Context, megabytes: int) -> int:
 @task("fault.segfault")
 async def segfault(ctx: Context) -> None:
     """Ends the process it runs in by an error of memory access."""
-    ledger.write("start", ctx.job_id, ctx.attempt)
+    ledger.write(What.START, ctx.job_id, ctx.attempt)
     ctypes.string_at(0)

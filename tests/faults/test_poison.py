@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 
 from db.lifecycle import JobStatus
+from service.chaos.ledger import What
 from tests.faults.ledger import Ledger
 from tests.faults.processes import SILENCE, Fleet
 from tests.fixtures.jobs import JobBook, errors, result
@@ -42,7 +44,7 @@ async def test_a_killer_ends_failed_and_its_fifty_neighbours_succeed(
 ) -> None:
     killer = await book.submit("fault.kill")
     innocents = await book.submit_many("fault.sleep", [{"seconds": 0.2}] * 50)
-    async with supervised(fleet, 2, slots=30):
+    async with supervised(fleet, 2, slots=12):  # each neighbour that is charged twice costs a process of its own
         record = await book.becomes(killer, JobStatus.FAILED, timeout=60)
         await book.succeeds(*innocents, timeout=60)
     assert (record.crashes, record.attempt, record.failures) == (3, 3, 0)
@@ -69,18 +71,12 @@ async def test_the_death_of_the_worker_around_an_isolated_job_is_free_five_times
     await book.execute("UPDATE errander.jobs SET crashes = 1 WHERE id = $1", job_id)
     dead = "INSERT INTO errander.history (job_id, event, status, attempt, detail) SELECT $1, 'rescued', 'RETRYING', 1,"
     await book.execute(f"{dead} '{{\"charged\": false}}' FROM generate_series(1, 4)", job_id)
-    for deaths in (5, 6):
+    await fleet.ready(slots=0)  # it runs nothing, and rescues
+    for starts, status, crashes in ((1, JobStatus.RETRYING, 1), (2, JobStatus.FAILED, 2)):
         (worker,) = await fleet.ready()
-        await eventually(lambda deaths=deaths: len(ledger.starts(job_id)) == deaths - 4, 30)  # type: ignore[misc]
+        await eventually(lambda starts=starts: len(ledger.starts(job_id)) == starts, 30)  # type: ignore[misc]
         worker.kill()
-        await fleet.ready(slots=0)
-        if deaths == 5:
-            record = await book.becomes(job_id, JobStatus.RETRYING)
-            assert record.crashes == 1
-            fleet.workers[-1].kill()
-        else:
-            record = await book.becomes(job_id, JobStatus.FAILED)
-            assert record.crashes == 2
+        assert (await book.becomes(job_id, status)).crashes == crashes
     ledger.check(silence=SILENCE)
 
 
@@ -96,6 +92,18 @@ async def test_a_child_that_dies_under_a_living_worker_is_a_crash_and_harms_no_n
     assert {record.crashes for record in await book.succeeds(*neighbours)} == {0}
     assert worker.alive
     assert len(worker.ids) == 1
+
+
+async def test_what_a_job_has_started_ends_with_a_worker_that_is_killed(
+    fleet: Fleet, book: JobBook, ledger: Ledger
+) -> None:
+    (victim,) = await fleet.ready(tasks="tests.faults.nasty")
+    job_id = await book.submit("nasty.fork", {"how": "fork"})
+    beside = await eventually(lambda: [line for line in ledger.lines() if line.what is What.TICK], 30)
+    assert beside[0].job == str(job_id)
+    process = psutil.Process(beside[0].pid)
+    victim.kill()
+    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 5)
 
 
 async def test_a_segmentation_fault_on_the_last_try_ends_a_child_and_no_worker(

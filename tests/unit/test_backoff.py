@@ -15,7 +15,7 @@ JITTER = st.floats(0, 1)
 BACKOFFS = st.one_of(
     st.builds(Exponential, base=SECONDS, factor=st.floats(1, 1000), max=SECONDS, jitter=JITTER),
     st.builds(Linear, base=SECONDS, max=SECONDS, jitter=JITTER),
-    st.builds(Fixed, base=SECONDS, jitter=JITTER),
+    st.builds(Fixed, base=SECONDS, max=SECONDS, jitter=JITTER),
 )
 
 
@@ -41,7 +41,7 @@ def test_jitter_takes_its_share_off_the_capped_wait() -> None:
 
 @given(BACKOFFS, st.integers(1, 10**400), st.floats(0, 1, exclude_max=True))
 def test_no_wait_is_ever_negative_infinite_or_above_the_cap(backoff: Backoff, n: int, drawn: float) -> None:
-    cap = backoff.base if isinstance(backoff, Fixed) else backoff.max
+    cap = backoff.max
     assert isinstance(cap, float)
     wait = backoff.delay(n, lambda: drawn)
     assert math.isfinite(wait)
@@ -71,8 +71,17 @@ def test_timedeltas_are_read_as_seconds() -> None:
     assert Exponential(base=timedelta(minutes=1), max=timedelta(hours=1)) == Exponential(base=60, max=3600)
 
 
-def test_max_lowers_the_base_of_a_fixed_backoff() -> None:
-    assert parse_backoff({"kind": "fixed", "base": 90, "max": 60}) == Fixed(60)
+def test_a_fixed_wait_is_never_above_max() -> None:
+    assert parse_backoff({"kind": "fixed", "base": 90, "max": 60, "jitter": 0}).delay(1, lambda: 0.0) == 60
+    assert Fixed(1000, jitter=0).delay(1, lambda: 0.0) == 600
+
+
+@pytest.mark.parametrize("kind", ["exponential", "linear", "fixed"])
+def test_the_kind_of_a_jobs_backoff_can_be_changed_alone(kind: str) -> None:
+    """All kinds show `base`, `max` and `jitter`, and take the `factor` that only one of them uses."""
+    found = parse_backoff(Exponential(base=7, factor=3, max=99, jitter=0.25).to_dict() | {"kind": kind})
+    shown = {"kind": kind, "base": 7.0, "max": 99.0, "jitter": 0.25}
+    assert found.to_dict() == shown | ({"factor": 3.0} if kind == "exponential" else {})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,8 @@ def test_max_lowers_the_base_of_a_fixed_backoff() -> None:
         ({"factor": 0.5}, "factor"),
         ({"factor": math.nan}, "factor"),
         ({"jitter": 1.5}, "jitter"),
-        ({"kind": "linear", "factor": 2}, "factor"),
+        ({"kind": "linear", "factor": 0.5}, "factor"),
+        ({"kind": "fixed", "factor": "2"}, "factor"),
         ({"kind": "fixed", "max": -1}, "max"),
         ({"wait": 2}, "wait"),
         ([], None),

@@ -2,87 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from service.chaos.arming import Fired
 from service.chaos.checks import RULES, judge
-from service.chaos.evidence import Event, Evidence, Fired, Happened, JobId, JobRow, Life
-from service.chaos.ledger import Line, What
+from service.chaos.evidence import Event, Evidence, Happened, JobId
+from service.chaos.ledger import What
 from service.chaos.options import Options
 from service.chaos.plan import Fault
-from service.chaos.record import Outcome, Records, Request, Seen
+from service.chaos.record import Outcome, Request, Seen
 from service.chaos.report import Report
-
-JOB, OTHER = JobId("job-1"), JobId("job-2")
-NOW = 1_000_000.0
-"""The time of day at which CLOCK_MONOTONIC says 0."""
-
-
-def line(what: What, at: float, *, attempt: int = 1, job: str = JOB, image: str = "", note: str = "") -> Line:
-    """A line of the ledger."""
-    told = repr(NOW) if what is What.START and not note else note
-    return Line(what, job, attempt, 100 + attempt, 1, image or f"image-{attempt}", at, NOW + at, told)
-
-
-def ran(attempt: int, begin: float, end: float, note: str = "ok") -> list[Line]:
-    """An attempt from its start to its end."""
-    return [
-        line(What.START, begin, attempt=attempt),
-        line(What.TICK, (begin + end) / 2, attempt=attempt),
-        line(What.END, end, attempt=attempt, note=note),
-    ]
-
-
-def rescued(attempt: int, at: float) -> Event:
-    """The end of an attempt whose worker fell silent."""
-    return Event(NOW + at, "rescued", "RETRYING", attempt, f"worker-{attempt}", {"charged": True})
-
-
-def life(who: str = "worker-1", **fields: Any) -> Life:
-    """A process that was drained at the end of the run."""
-    given: dict[str, Any] = {"ended": 50.0, "code": 0, "told": ["SIGTERM"]} | fields
-    return Life(who, 0, 101, Path("log"), 0.0, **given)
-
-
-def request(token: str = "r1", job: str = JOB, **fields: Any) -> Request:
-    """A request that was accepted."""
-    given: dict[str, Any] = {"outcome": Outcome.ACCEPTED, "ids": (job,), "delays": (0.0,), "tries": 1} | fields
-    return Request(token, (token,), **given)
-
-
-def good() -> Evidence:
-    """Two jobs: one lost its first worker and succeeded in its second attempt, one was cancelled while it waited."""
-    row = JobRow(
-        id=JOB,
-        token="r1",
-        task="chaos.sleep",
-        status="SUCCESS",
-        attempt=2,
-        crashes=1,
-        key="key-r1",
-        created_at=NOW,
-        finished_at=NOW + 12.5,
-        result={"attempt": 2, "image": "image-2"},
-        errors=({"attempt": 1, "kind": "lost", "type": "WorkerLost", "message": "it died"},),
-    )
-    other = JobRow(id=OTHER, token="r2", task="chaos.quick", status="CANCELLED", cancelled_by="client")
-    seen = Seen(OTHER, "CANCELLED", 0, 0, 3.0, 3.1, "cancel")
-    return Evidence(
-        records=Records(requests=[request(key="key-r1"), request("r2", OTHER)], seen=[seen]),
-        rows={JOB: row, OTHER: other},
-        events={JOB: [rescued(1, 8.0)]},
-        lines=[line(What.START, 1.0), line(What.TICK, 2.0), *ran(2, 10.0, 12.0)],
-        lives=[life()],
-        dead_at={"worker-1": NOW + 8.0},
-        hinted=frozenset({OTHER}),
-    )
-
-
-def change(evidence: Evidence, job: JobId = JOB, **fields: Any) -> None:
-    """Stores something else."""
-    evidence.rows[job] = replace(evidence.rows[job], **fields)
+from tests.unit.chaos_evidence import JOB, NOW, OTHER, change, good, life, line, ran, request, rescued
 
 
 def test_a_good_run_is_clean() -> None:
@@ -242,6 +173,14 @@ def started_after_its_cancel(evidence: Evidence) -> None:
     evidence.lines = [*evidence.lines, line(What.START, 5.0, job=OTHER)]
 
 
+def of_another_tenant(evidence: Evidence) -> None:
+    change(evidence, tenant="south")
+
+
+def shown_to_another_tenant(evidence: Evidence) -> None:
+    evidence.records.foreign.append("'south' found job-1 of 'north' in a list")
+
+
 def ended_by_itself(evidence: Evidence) -> None:
     evidence.lives = [life(told=[], code=1)]
 
@@ -284,6 +223,7 @@ BROKEN: list[tuple[str, Callable[[Evidence], None]]] = [
     *(("I10", way) for way in (not_final, too_slow, unanswered)),
     ("I11", a_hint_of_nothing),
     *(("I12", way) for way in (succeeded_after_its_cancel, started_after_its_cancel)),
+    *(("I14", way) for way in (of_another_tenant, shown_to_another_tenant)),
     *(("I15", way) for way in (ended_by_itself, a_drain_that_failed, overdue, left_behind)),
     *(("fsck", way) for way in (tables_that_differ, tables_that_differed)),
     ("api", an_internal_error),
@@ -320,6 +260,12 @@ def given_back_before_it_began(evidence: Evidence) -> None:
     evidence.lines = [one for one in evidence.lines if one.attempt != 1]
 
 
+def a_key_of_two_tenants(evidence: Evidence) -> None:
+    """Each has a job under it."""
+    change(evidence, OTHER, key="key-r1", tenant="south")
+    evidence.records.requests[1].tenant = "south"
+
+
 def killed_by_a_failpoint(evidence: Evidence) -> None:
     """A process may end itself where a failpoint says so, or where a task does."""
     evidence.lives = [life(told=[], code=-9), replace(life(told=[], code=-9), pid=555)]
@@ -347,6 +293,7 @@ GOOD_AS_WELL = (
     lost_lease,
     replayed_since,
     given_back_before_it_began,
+    a_key_of_two_tenants,
     killed_by_a_failpoint,
     drained_before_it_was_ready,
     an_unknown_one,

@@ -68,13 +68,14 @@ def test_the_rate_is_that_of_jobs() -> None:
     assert all(0 <= step.at < 600 for step in steps)
 
 
-def test_every_job_has_a_token_of_its_own_and_every_key_is_used_once() -> None:
+def test_every_job_has_a_token_of_its_own_and_every_key_is_used_once_by_a_tenant() -> None:
     submits = [step.does for step in workload.steps(5, 300, 20) if isinstance(step.does, Submit)]
     tokens = [token for submit in submits for token in submit.tokens]
-    keys = [submit.key for submit in submits] + [body.get("idempotency_key") for one in submits for body in one.bodies]
-    named = [key for key in keys if key is not None]
+    keys = [(one.tenant, key) for one in submits for key in (one.key, *(b.get("idempotency_key") for b in one.bodies))]
+    named = [(tenant, key) for tenant, key in keys if key is not None]
     assert len(set(tokens)) == len(tokens)
     assert len(set(named)) == len(named) > 100
+    assert len({key for _, key in named}) < len(named) - 10, "tenants share none"
     assert all(submit.key is not None for submit in submits if submit.race)
 
 
@@ -90,8 +91,10 @@ def test_every_job_is_one_that_its_task_takes_and_every_task_is_submitted() -> N
 
 
 def test_every_act_comes_up() -> None:
-    acts = {step.does.name for step in workload.steps(5, 300, 20) if isinstance(step.does, Act)}
-    assert acts == set(workload._ACTS)
+    acts = [step.does for step in workload.steps(5, 300, 20) if isinstance(step.does, Act)]
+    assert {act.name for act in acts} == set(workload._ACTS)
+    assert {act.name for act in acts if act.foreign} == set(workload._ACTS) - workload._TO_NO_JOB
+    assert {act.tenant for act in acts} == set(workload.TENANTS)
 
 
 @pytest.mark.parametrize("api", [True, False])

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.lifecycle import CLAIMABLE, FINAL, TRANSITIONS, Edge, JobStatus, can_move
+from db.lifecycle import CLAIMABLE, FINAL, TRANSITIONS, Edge, JobStatus, runs_isolated
+from tests.fixtures.edges import can_move
 
 STEPS = [(edge, source, target) for edge in TRANSITIONS for source in edge.sources for target in edge.targets]
 
@@ -53,3 +54,11 @@ def test_names_are_said_once() -> None:
     statements = [name for edge in TRANSITIONS for name in edge.statements]
     assert len(set(names)) == len(names)
     assert len(set(statements)) == len(statements)
+
+
+@pytest.mark.parametrize(
+    ("crashes", "max_crashes", "isolated"),
+    [(0, 1, False), (1, 1, False), (0, 2, False), (1, 2, True), (1, 3, False), (2, 3, True), (3, 3, True)],
+)
+def test_a_job_runs_alone_when_its_next_crash_would_be_its_last(crashes: int, max_crashes: int, isolated: bool) -> None:
+    assert runs_isolated(crashes, max_crashes) is isolated

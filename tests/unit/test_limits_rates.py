@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from db.settings import SettingsRefusedError
 from service.limits.rates import item_of, rate_of, say, unsay
-from service.settings import ApiSettings, SettingsRefusedError, load
+from service.settings import ApiSettings, load
 from tests.fixtures.structured import members
 
 COLLECTED = "errander.headers"

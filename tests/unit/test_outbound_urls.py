@@ -130,7 +130,6 @@ def test_a_host_without_an_address_is_not_found() -> None:
 
 # -- every spelling of an address -------------------------------------------------------------------------------------
 
-NUMBER = st.integers(0, 255)
 HIDDEN = st.sampled_from(["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.0.1", "0.0.0.0"])
 
 

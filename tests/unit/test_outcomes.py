@@ -168,6 +168,30 @@ def test_arqs_own_retry_is_understood() -> None:
     assert (found.defer, found.final) == (3.0, False)
 
 
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [(-1, None), (math.nan, None), ("soon", None), (True, None), (None, None), (2, 2.0), (math.inf, 365 * 86_400.0)],
+)
+def test_a_wait_that_was_set_by_hand_is_one_that_can_be_added_to_a_time(asked: Any, kept: float | None) -> None:
+    retry, snooze = Retry("again"), Snooze(1)
+    retry.defer = snooze.defer = asked
+    found = raised(retry)
+    assert isinstance(found, Failed)
+    assert found.defer == kept
+    later = raised(snooze)
+    assert later == Snoozed(kept) if kept is not None else isinstance(later, Failed)
+
+
+def test_arqs_retry_with_an_odd_score_is_a_failure_like_any_other() -> None:
+    from arq.worker import Retry as ArqRetry
+
+    error = ArqRetry(defer=3)
+    error.defer_score = "soon"  # type: ignore[assignment]  # what an attribute allows
+    found = raised(error)
+    assert isinstance(found, Failed)
+    assert found.defer is None
+
+
 @dataclass
 class Report:
     made_at: datetime

@@ -1,14 +1,17 @@
 """Settings of a worker: where they come from, and what is refused."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import arq.worker
 import pytest
+from arq.cli import watch_reload
 from pydantic import ValidationError
 
 from db.lifecycle import Priority
+from db.settings import SettingsRefusedError, read
 from workers.arq_worker import settings_class
-from workers.settings import WorkerSettings
+from workers.settings import LEAVING_SECONDS, DrainSettings, WorkerSettings
 
 NEEDED = {"DATABASE_URL": "postgresql://u:secret@h/d", "REDIS_URL": "redis://h"}
 
@@ -124,6 +127,7 @@ def test_a_plain_name_goes_before_its_file_and_an_empty_one_does_not(
 
 def test_other_programs_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOMEBODY_ELSES_FILE", "/nowhere/at/all")
+    monkeypatch.setenv("ERRANDER_JWT_SECRET_FILE", "/run/secrets/of_the_api")
     assert WorkerSettings().slots == 100
 
 
@@ -134,13 +138,51 @@ def test_settings_cannot_be_changed_and_show_no_secret() -> None:
     assert "secret" not in repr(settings)
 
 
-def test_arqs_command_says_what_is_missing_in_lines_and_not_in_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arqs_command_says_what_is_missing_in_lines_and_not_in_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(arq.worker, "Worker", arq.worker.Worker)  # put back what asking for a class replaces
     for name in NEEDED:
         monkeypatch.delenv(name)
     with pytest.raises(SystemExit) as refused:
         settings_class("HighSettings")
-    assert str(refused.value).splitlines() == [
-        "arq workers: DATABASE_URL: Field required",
-        "arq workers: REDIS_URL: Field required",
+    assert refused.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "arq workers: DATABASE_URL: is not set",
+        "arq workers: REDIS_URL: is not set",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ERRANDER_PRIORITIES", "urgent", ["ERRANDER_PRIORITIES: Input should be 'high', 'default' or 'low'"]),
+        ("ERRANDER_PRIORITIES", ",", ["ERRANDER_PRIORITIES: Tuple should have at least 1 item"]),
+        ("ERRANDER_LEASE_SECONDS", "1", ["ERRANDER_LEASE_SECONDS (1) must be at least 4 times"]),
+        ("ERRANDER_DB_SCHEMA", "Bad-Name", ["ERRANDER_DB_SCHEMA: String should match"]),
+        ("ERRANDER_SLOTS_FILE", "/no/such/file", ["a NAME_FILE of the environment cannot be read: [Errno 2]"]),
+    ],
+)
+def test_both_kinds_of_process_say_what_is_wrong_in_the_same_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: list[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsRefusedError) as refused:
+        read(WorkerSettings)
+    assert [
+        line.removeprefix("settings: ")[: len(begin)] for line, begin in zip(refused.value.lines, said, strict=True)
+    ] == said
+
+
+async def test_arqs_watch_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(arq.worker, "Worker", arq.worker.Worker)
+    with pytest.raises(SystemExit, match=r"--watch is not supported; `errander dev") as refused:
+        await watch_reload(str(tmp_path), cast("Any", settings_class("Settings")))
+    assert refused.value.__context__ is None, "nothing else went wrong on the way out"
+
+
+def test_a_supervisor_waits_for_longer_than_the_drain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "drain"
+    path.write_text("60")
+    monkeypatch.setenv("ERRANDER_DRAIN_SECONDS_FILE", str(path))
+    assert WorkerSettings().grace == read(DrainSettings).grace == 60 + LEAVING_SECONDS

@@ -70,7 +70,7 @@ def test_only_declared_defaults_are_given_and_in_wire_form() -> None:
     @task("d", priority="low", max_attempts=7, timeout=timedelta(minutes=2), backoff=Fixed(3), registry=Registry())
     def declared() -> None: ...
 
-    backoff = {"kind": "fixed", "base": 3.0, "jitter": 0.5}
+    backoff = {"kind": "fixed", "base": 3.0, "max": 600.0, "jitter": 0.5}
     assert declared.defaults() == {"priority": "low", "max_attempts": 7, "timeout": 120.0, "backoff": backoff}
     assert in_a_process.defaults() == {}
 

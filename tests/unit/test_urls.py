@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from db.errors import SettingsError
+from db.settings import SettingsRefusedError, read
 from db.urls import SSL_MODES, Encryption, encryption, masked, postgres_dsn, system_authorities
 from service.cli.psql import connection
-from service.settings import ApiSettings, SettingsRefusedError, read
+from service.settings import ApiSettings
 from workers import redis_client
 
 

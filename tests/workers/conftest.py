@@ -14,7 +14,8 @@ import redis.asyncio
 
 from db import leader, workers
 from db.engine import Database
-from tests.faults.ledger import LEDGER_VARIABLE, Ledger
+from service.chaos.ledger import LEDGER_VARIABLE
+from tests.faults.ledger import Ledger
 from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
 from workers import ending
@@ -139,7 +140,8 @@ def run_worker(
         given = {**_DEFAULTS, "database_url": database_url, "redis_url": redis_url, **settings}
         if given["head"] == HINTS_ONLY:
             # somebody else leads: the horizon loop would publish what a test wants to see published by others
-            await leader.lead(database.link, uuid4(), seconds=3600)
+            given["leader"] = HINTS_ONLY  # a term much longer than one's own is nobody's
+            await leader.lead(database.link, uuid4(), seconds=HINTS_ONLY)
         running = Running(WorkerProcess(WorkerSettings(**given), burst=burst), database)
         Running.count += 1
         try:

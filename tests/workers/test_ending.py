@@ -116,6 +116,16 @@ async def test_a_worker_waits_for_a_database_without_a_schema(
     await running
 
 
+async def test_a_worker_of_the_release_before_works_on_where_a_newer_one_has_migrated(
+    run_worker: RunWorker, book: JobBook
+) -> None:
+    before = await book.execute("SELECT version_num FROM errander.alembic_version")
+    await book.execute("UPDATE errander.alembic_version SET version_num = '9999'")
+    async with run_worker(migrate="auto"):
+        await book.succeeds(await book.submit("fault.quick"))
+    assert await book.execute("SELECT version_num FROM errander.alembic_version") == "9999" != before
+
+
 async def _run_briefly(run_worker: RunWorker, url: str) -> None:
     async with await Database.open(url, size=2) as database, run_worker(database_url=url) as worker:
         book = JobBook(database)

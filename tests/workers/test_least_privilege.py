@@ -90,7 +90,7 @@ async def test_everything_but_migrations_works_under_the_role_of_the_page(
         app = create_app(settings_for(app_url, redis_url))
         async with run_worker(database_url=app_url) as worker, running(app) as api:
             await uses_everything(api)
-            await eventually(lambda: worker.process._control.leads)
+            await eventually(lambda: worker.process.control.leads)
             await workers.request_drain(database.link, worker.process.id)
             await worker.ended()
     doctor = DoctorSettings(database_url=SecretStr(app_url), redis_url=SecretStr(redis_url))

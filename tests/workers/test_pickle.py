@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from db.engine import Database
 from db.lifecycle import Priority
+from service.auth.principal import ANYONE
 from service.checks.consistency_hints import HintLimits, look, repair
 from service.waiting import Waiting
 from tests.fixtures.jobs import JobBook
@@ -106,7 +107,7 @@ async def test_no_pickle_in_redis_is_loaded_by_the_api(
     waiting = Waiting(database.link, redis_url)
     waiting.start()
     try:
-        async with waiting.watch(job) as watch:
+        async with waiting.watch(job, ANYONE) as watch:
             await eventually(lambda: listens(redis_client))
             for content in trap.pickles:
                 await redis_client.publish(FINAL_CHANNEL, content)

@@ -1,18 +1,23 @@
 """The two ways to a job: by hint, and by the head of what is due."""
 
+import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from db import attempts
+from db.errors import translated
 from tests.faults.ledger import Ledger
 from tests.fixtures.jobs import JobBook, seconds_between
 from tests.fixtures.waiting import eventually
 from tests.workers.conftest import HINTS_ONLY, RunWorker
 from workers.attempt import Attempt
+from workers.departure import Why
 from workers.hints import Hint, Hints
 from workers.room import Pace, Room
 
@@ -215,3 +220,69 @@ async def test_a_claim_brings_no_more_payload_into_a_process_than_it_should(
     large = [sizes for sizes in claims if sum(sizes[:-1]) >= 100_000]
     assert not large, "a job was added to a claim that was full"
     assert any(max(sizes) > 250_000 for sizes in claims if sizes), "a payload beyond the bound never came"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.DuplicatePreparedStatementError("prepared statement __asyncpg_stmt_9__ already exists"),
+        MemoryError(),
+        KeyError("a fault of ours"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_take_ends_with_the_process_goes_on_and_takes_again(
+    run_worker: RunWorker, book: JobBook, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    real = attempts.claim_by_head
+    raised: list[Exception] = []
+
+    async def claim_by_head(*given: Any, **options: Any) -> attempts.Head:
+        if not raised:
+            raised.append(error)
+            with translated():
+                raise error
+        return await real(*given, **options)
+
+    async with run_worker() as worker:
+        running = await book.submit("fault.sleep", {"seconds": 1.0})
+        await eventually(lambda: ledger.starts(running))
+        monkeypatch.setattr(attempts, "claim_by_head", claim_by_head)
+        await book.succeeds(await book.submit("fault.quick"), running)
+        assert raised == [error]
+        assert not worker.task.done()
+
+
+async def test_a_worker_whose_row_has_grown_old_by_a_clock_that_was_set_forward_beats_at_once_and_takes(
+    run_worker: RunWorker, book: JobBook
+) -> None:
+    async with run_worker(heartbeat=5.0, lease=20.0) as worker:
+        await worker.idle()
+        # what a step forward of a minute leaves behind: to the database the beat is old, to the worker it is not
+        await book.execute("UPDATE errander.workers SET beat_at = beat_at - interval '1 min'")
+        await book.succeeds(await book.submit("fault.quick"), timeout=3.0)
+        worker.process.departure.begin(Why.DRAIN)  # as a signal would: a request is read with the next beat
+
+
+async def test_what_nobody_can_win_at_the_head_is_not_asked_for_all_the_time(
+    run_worker: RunWorker, book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await book.submit_many("fault.quick", [{}] * 3)
+    # a broken table, as fsck knows it: they stand in the queue and their jobs are over
+    await book.execute("UPDATE errander.jobs SET status = 'CANCELLED', finished_at = now(), cancelled_by = 'client'")
+    real, asked = attempts.claim_by_head, []
+
+    async def claim_by_head(*given: Any, **options: Any) -> attempts.Head:
+        asked.append(time.monotonic())
+        return await real(*given, **options)
+
+    monkeypatch.setattr(attempts, "claim_by_head", claim_by_head)
+    # without Redis, whose waits are no shorter than a tenth of a second
+    async with run_worker(slots=1, priorities=("default",), redis_url="redis://127.0.0.1:1/0"):
+        await eventually(lambda: len(asked) > 8)
+        before = len(asked)
+        await asyncio.sleep(1.0)
+        assert len(asked) - before < 30, "every 0.04 to 0.2 s"
+        good = await book.submit("fault.quick", priority="default")
+        await book.execute("DELETE FROM errander.ready WHERE id = ANY($1)", ids)
+        await book.succeeds(good)

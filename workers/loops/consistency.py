@@ -14,13 +14,16 @@ from db import consistency, consistency_kept
 from db.consistency import Limits
 from db.consistency_rules import RULES, Severity
 from db.engine import Database
+from workers.keeping import Kept
 from workers.loops.base import Loop
+from workers.loops.leader import Leader
 
 _log = structlog.get_logger("errander.consistency")
 
 INTERVAL = 300.0
 FIRST_SECONDS = 60.0
 """How long a new leader waits: first it rescues what its predecessor has left."""
+_GLANCE_SECONDS = 1.0  # between two looks at whether this process leads
 
 
 class Consistency(Loop):
@@ -48,3 +51,23 @@ class Consistency(Loop):
             say = _log.error if RULES[code].severity is Severity.ERROR else _log.warning
             say("consistency.broken", code=code, count=one.count, examples=list(one.examples[:5]), hint="errander fsck")
         return sum(one.count for one in found.values())
+
+
+class WhileLeading(Kept):
+    """Runs the loop beside the others of a leader, while its process leads."""
+
+    name = "consistency"
+
+    def __init__(self, leader: Leader, loop: Consistency) -> None:
+        super().__init__(_GLANCE_SECONDS)
+        self._leader = leader
+        self._loop = loop
+        self._led = False
+
+    async def run_once(self) -> None:
+        """A look, if this process leads and one is due. Raises DatabaseError in an outage."""
+        if self._leader.leads and not self._led:
+            self._loop.begin()
+        self._led = self._leader.leads
+        if self._led:
+            await self._loop.tick()

@@ -1,10 +1,13 @@
-"""Leadership: a term in a row of PostgreSQL, renewed only by completed ticks, resigned on the way out.
+"""Leadership: a term in a row of PostgreSQL, renewed only after completed steps, resigned on the way out.
 
 Nothing depends on there being one leader: every statement of the loops is fenced, so two are harmless. A leader that
-hangs in a tick renews nothing, and another takes over when its term has passed.
+hangs in a step renews nothing, and another takes over when its term has passed. One whose loop fails again and again
+resigns and steps aside for a term, so that somebody who can may lead; where nobody else does it leads again. While
+PostgreSQL is away nobody steps aside: that is no leader's fault.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,53 +16,45 @@ import structlog
 from db import failpoints, leader
 from db.engine import Link
 from db.errors import DatabaseError
+from workers.keeping import Kept
 from workers.loops.base import Loop
 
 _log = structlog.get_logger("errander.leader")
 
+_STEP_SECONDS = 1.0
+_STEPS = 5  # a term, where it is short
 _RENEWALS = 4  # a term: one late renewal does not lose it
+_FAILURES = 3  # of one loop in a row: a lock, or a step that was too large, passes in fewer
 
 
-class Leader:
-    """One process's part in leading. `step()` is called about once a second."""
+class Leader(Kept):
+    """One process's part in leading."""
+
+    name = "leader"
 
     def __init__(self, link: Link, worker: UUID, loops: Sequence[Loop], *, term: float) -> None:
+        super().__init__(min(_STEP_SECONDS, term / _STEPS))
         self._link = link
         self._worker = worker
         self._loops = loops
         self._term = term
         self._renew_at = 0.0
+        self._over_at = 0.0
+        self._aside_until = 0.0
+        self._failures: Counter[str] = Counter()
         self.leads = False
         """Whether this process led after its last step."""
 
-    async def step(self) -> None:
-        """Tries to lead; if it does, runs what is due and renews. Raises nothing."""
-        try:
-            if time.monotonic() >= self._renew_at or not self.leads:
-                await self._renew()
-            if self.leads:
-                for loop in self._loops:
-                    await loop.tick()
-        except DatabaseError as error:
-            if self.leads:
-                _log.warning("leader.step_failed", error=str(error))
-            self._renew_at = 0.0  # ask again whether it still leads
-        except Exception:  # a fault in one loop must not end leading for good
-            _log.exception("leader.step_broken")
-            self._renew_at = 0.0
-
-    async def _renew(self) -> None:
-        await failpoints.reach("leader.electing")
-        number = await leader.lead(self._link, self._worker, seconds=self._term)
-        await failpoints.reach("leader.elected")
-        self._renew_at = time.monotonic() + self._term / _RENEWALS
-        if number is not None and not self.leads:
-            _log.info("leader.elected", worker=str(self._worker), term=number)
-            for loop in self._loops:
-                loop.hurry()
-        elif number is None and self.leads:
-            _log.info("leader.superseded", worker=str(self._worker))
-        self.leads = number is not None
+    async def run_once(self) -> None:
+        """Tries to lead; if it does, runs what is due, and renews if that went well. Raises DatabaseError in an outage."""
+        now = time.monotonic()
+        if now < self._aside_until:
+            return
+        if not self.leads or now >= self._over_at:
+            self.leads = False
+            await self._ask()
+        if self.leads and await self._tick() and time.monotonic() >= self._renew_at:
+            await self._ask()
 
     async def resign(self) -> None:
         """Gives the term up, so that another need not wait for its end."""
@@ -67,3 +62,50 @@ class Leader:
             self.leads = False
             await failpoints.reach("leader.resigning")
             await leader.resign(self._link, self._worker)
+
+    async def _ask(self) -> None:
+        await failpoints.reach("leader.electing")
+        sent = time.monotonic()
+        number = await leader.lead(self._link, self._worker, seconds=self._term)
+        await failpoints.reach("leader.elected")
+        self._renew_at = sent + self._term / _RENEWALS
+        self._over_at = sent + self._term
+        if number is not None and not self.leads:
+            _log.info("leader.elected", worker=str(self._worker), term=number)
+            self._failures.clear()
+            for loop in self._loops:
+                loop.hurry()
+        elif number is None and self.leads:
+            _log.info("leader.superseded", worker=str(self._worker))
+        self.leads = number is not None
+
+    async def _tick(self) -> bool:
+        """Runs the loops that are due, up to one that fails. Whether none did."""
+        for loop in self._loops:
+            if not loop.due():
+                continue
+            try:
+                await loop.tick()
+            except DatabaseError as error:
+                _log.warning("leader.step_failed", loop=loop.name, error=str(error))
+            except Exception:
+                _log.exception("leader.step_broken", loop=loop.name)
+            else:
+                self._failures[loop.name] = 0
+                continue
+            self._failures[loop.name] += 1
+            if self._failures[loop.name] >= _FAILURES:
+                await self._step_aside(loop)
+            return False
+        return True
+
+    async def _step_aside(self, loop: Loop) -> None:
+        await self.resign()
+        self._aside_until = time.monotonic() + self._term
+        _log.error(
+            "leader.stepped_aside",
+            loop=loop.name,
+            failures=self._failures[loop.name],
+            seconds=self._term,
+            hint="this process cannot do what a leader does: see leader.step_failed or leader.step_broken before this",
+        )

@@ -5,7 +5,7 @@ beats, or when it was seen unchanged for a whole lease. What counts is how long 
 monotonic clock; where two looks lie further apart than two beats, all observations start anew. So an outage, a stalled
 disk, a suspended machine or a stepped clock kills nobody: after any of them everybody has time to beat first.
 
-Every worker process observes, so that whoever becomes leader can act at once. Pure but for the clock it is given.
+Every worker process observes, so that whoever becomes leader can act at once.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from db import failpoints, workers
+from db.engine import Link
 from db.workers import Beat
+from workers.keeping import Kept
 
 _BEATS_UNCHANGED = 3
 _BEATS_APART = 2
@@ -26,7 +29,7 @@ class _Seen:
 
 
 class Silence:
-    """What one process has seen of the beats of all."""
+    """What one process has seen of the beats of all. Pure but for the clock it is given."""
 
     def __init__(self, *, lease: float, heartbeat: float, clock: Callable[[], float]) -> None:
         self._lease = lease
@@ -54,3 +57,28 @@ class Silence:
                 silent.append(beat)
         self._seen = known
         return silent
+
+
+class Observer(Kept):
+    """Looks at the beats of all, at least as often as each of them beats."""
+
+    name = "silence"
+
+    def __init__(self, link: Link, silence: Silence, *, pause: float) -> None:
+        super().__init__(pause)
+        self._link = link
+        self._silence = silence
+        self._silent: list[Beat] = []
+        self.on_look: Callable[[], None] = lambda: None
+        """Called after each look that was answered."""
+
+    def silent(self) -> list[Beat]:
+        """Who was silent at the last look; nobody, if that was not answered."""
+        return self._silent
+
+    async def run_once(self) -> None:
+        """One look. Raises DatabaseError in an outage."""
+        self._silent = []
+        await failpoints.reach("silence.looking")
+        self._silent = self._silence.look(await workers.beats(self._link))
+        self.on_look()

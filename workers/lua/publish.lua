@@ -1,6 +1,6 @@
 -- Adds ids worth trying to one queue, unless a deep backlog makes them worthless.
 -- KEYS: queue, <queue>:deep, <queue>:wake
--- ARGV: window (ids), horizon (ms), lifetime of a payload key beyond its score (ms), surplus (due ids that are not
+-- ARGV: window (ids), horizon (ms), lifetime of a key beyond the last score (ms), surplus (due ids that are not
 -- sent: any at all mean that the backlog is deep), then id, due in (µs), payload ...
 -- Returns how many were added.
 local queue, deep, wake = KEYS[1], KEYS[2], KEYS[3]
@@ -60,7 +60,10 @@ for i = 5, #ARGV, 3 do
     if due_in < 1000000 then soon = soon + 1 end
   end
 end
-if soon > 0 and redis.call('LLEN', wake) == 0 then
-  redis.call('LPUSH', wake, '1')
+-- A queue that nobody serves is nobody's to clear: it goes by itself, once all that is published now is long due.
+if added > 0 then redis.call('PEXPIRE', queue, horizon + extra) end
+if soon > 0 then
+  if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
+  redis.call('PEXPIRE', wake, extra)
 end
 return added

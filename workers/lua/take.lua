@@ -25,6 +25,7 @@ if #head == 2 then
   next_ms = math.max(0, math.min(score - now, 3600000))
   if score <= now and redis.call('LLEN', wake) == 0 then
     redis.call('LPUSH', wake, '1')  -- what is left is another worker's
+    redis.call('PEXPIRE', wake, 86400000)  -- nobody's, should the last worker of this queue leave
   end
 end
 local answer = {0, math.floor(next_ms)}
