@@ -10,13 +10,11 @@ from pathlib import Path
 
 import structlog
 
+from db.settings import read
 from service.supervise import Console, Part, PartError, Supervisor
+from workers.settings import DrainSettings
 
 _log = structlog.get_logger("errander.api")
-
-_DRAIN_MARGIN = 15.0
-"""Seconds beyond the worker's own drain until it is killed: flushing outcomes and giving jobs back."""
-
 
 _PAUSE = 2.0
 """Seconds between tries to start a worker that does not come up."""
@@ -26,16 +24,15 @@ _PAUSE = 2.0
 async def companion_worker() -> AsyncIterator[None]:
     """Keeps one worker process running for as long as the block lasts, and drains it at the end.
 
-    The API does not wait for it: requests are served while it starts.
+    The API does not wait for it: requests are served while it starts. Raises SettingsRefusedError.
     """
     errander = shutil.which("errander", path=str(Path(sys.executable).parent)) or "errander"
-    drain = float(os.environ.get("ERRANDER_DRAIN_SECONDS") or 25.0)
     environment = {name: value for name, value in os.environ.items() if name != "ERRANDER_WITH_WORKER"}
     part = Part(
         name="worker",
         argv=(errander, "worker"),
         env=environment | {"ERRANDER_SUPERVISED": "1"},
-        grace=drain + _DRAIN_MARGIN,
+        grace=read(DrainSettings).grace,
     )
     supervisor = Supervisor(Console())
     starting = asyncio.create_task(_start(supervisor, part), name="errander.companion")

@@ -33,6 +33,9 @@ async def bring_up_when_possible(settings: CatalogueSettings) -> None:
         except DatabaseError as error:
             _log.warning("migrate.waiting", error=str(error))
             await asyncio.sleep(_PAUSE)
+        except Exception:  # nobody waits for this task: what ends it unheard would leave the API at 503 without a word
+            _log.exception("migrate.broken")
+            await asyncio.sleep(_PAUSE)
         else:
             _log.info("migrate.done")
             return

@@ -1,39 +1,33 @@
-"""Settings of the API, frozen, from the environment or `NAME_FILE`.
+"""Settings of the API, frozen, from the environment or `NAME_FILE`."""
 
-Everything is checked once, and everything that is wrong is said at once.
-"""
-
-import os
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from db import failpoints
 from db.errors import DatabaseError, SettingsError
-from db.settings import DatabaseSettings
+from db.settings import DatabaseSettings, SettingsRefusedError, read
 from db.urls import postgres_dsn
 from service.auth.existing import has_key
+from service.checks.unreachable import postgres_unreachable
 from service.http.cross_origin import origins_of
+from service.http.hosts import hosts_of
+from workers.settings import WorkerSettings
 
 NO_CREDENTIALS = (
     "ERRANDER_AUTH is 'required', and nobody could be let in: there is no API key, and neither ERRANDER_JWT_SECRET nor "
     "ERRANDER_JWKS_URL is set. Make a key with `errander key create --local --name NAME --scope admin`, set one of the two, "
     "or say ERRANDER_AUTH=off to run without authentication; then let only trusted networks reach this address."
 )
+_UNKNOWN_KEYS = (
+    "Whether there is an API key cannot be told without it, and ERRANDER_AUTH=required needs one; with ERRANDER_JWT_SECRET, "
+    "ERRANDER_JWKS_URL or ERRANDER_AUTH=off the API starts without PostgreSQL and waits for it."
+)
 SHORTEST_SECRET = 32
 """Bytes of a secret: the length of the hash it keys (RFC 7518, 3.2)."""
 _FEWEST_DIFFERENT = 8
 """Different bytes in a secret of that length: fewer were typed, not drawn."""
-
-
-class SettingsRefusedError(Exception):
-    """The settings cannot be used; `lines` says why, a line each."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
 
 
 def strong(value: SecretStr | None) -> SecretStr | None:
@@ -127,11 +121,13 @@ class ApiSettings(CatalogueSettings, KeySettings):
     rate_limit_tenant: str | None = Field(None, validation_alias="ERRANDER_RATE_LIMIT_TENANT")
     """Requests of one tenant."""
     rate_limit_auth: str | None = Field("30/minute", validation_alias="ERRANDER_RATE_LIMIT_AUTH")
-    """Credentials that one address may get wrong."""
+    """Wrong secrets for one API key from one address."""
     queue_limit: int = Field(0, ge=0, validation_alias="ERRANDER_QUEUE_LIMIT")
     """Jobs of one tenant that may wait; 0: any number."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias="ERRANDER_CORS_ORIGINS")
     """Origins whose scripts may use the API from a browser, comma separated and exact; none by default."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias="ERRANDER_ALLOWED_HOSTS")
+    """Names by which the API is asked beside local ones, comma separated; `*.` for all below a name, `*` for any."""
     log_format: Literal["console", "json"] | None = Field(None, validation_alias="ERRANDER_LOG_FORMAT")
     """By default `console` on a terminal, else `json`."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="ERRANDER_LOG_LEVEL")
@@ -141,6 +137,16 @@ class ApiSettings(CatalogueSettings, KeySettings):
     @classmethod
     def _origins(cls, value: object) -> object:
         return origins_of(value) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        return hosts_of(value) if isinstance(value, str) else value
+
+    @property
+    def checked_hosts(self) -> tuple[str, ...] | None:
+        """`allowed_hosts`, or None where `Host` need not be looked at: whoever asks shows a credential."""
+        return None if self.auth == "required" and not self.allowed_hosts else self.allowed_hosts
 
     @field_validator("database_url")
     @classmethod
@@ -206,28 +212,11 @@ def _is_here(host: str) -> bool:
     return host in ("localhost", "127.0.0.1", "::1")
 
 
-S = TypeVar("S", bound=DatabaseSettings)
-
-
-def read(kind: type[S]) -> S:
-    """Settings of one kind from the environment. Raises SettingsRefusedError with everything that is wrong.
-
-    The first thing that every process of the service does, so the failpoints of a test are armed here.
-    """
-    try:
-        failpoints.arm(os.environ)
-        return kind()
-    except failpoints.FailpointsRefused as error:
-        raise SettingsRefusedError(error.lines) from None
-    except ValidationError as error:
-        raise SettingsRefusedError(refusal_lines(error)) from None
-    except OSError as error:
-        raise SettingsRefusedError([f"a NAME_FILE of the environment cannot be read: {error}"]) from None
-
-
 def load() -> ApiSettings:
     """The settings of the API. Raises SettingsRefusedError, also where nobody could be authenticated."""
     settings = read(ApiSettings)
+    if settings.with_worker:
+        read(WorkerSettings)  # its process would only refuse them, again and again
     if settings.auth == "required" and settings.jwt_secret is None and settings.jwks_url is None:
         _require_key(settings)
     return settings
@@ -235,19 +224,11 @@ def load() -> ApiSettings:
 
 def _require_key(settings: ApiSettings) -> None:
     """Raises SettingsRefusedError unless there is an API key."""
+    url = settings.database_url.get_secret_value()
     try:
-        found = has_key(settings.database_url.get_secret_value(), settings.db_schema)
+        found = has_key(url, settings.db_schema)
     except DatabaseError as error:
-        raise SettingsRefusedError([f"whether there is an API key cannot be told: {error}. {NO_CREDENTIALS}"]) from None
+        trouble, todo = postgres_unreachable(url, error)
+        raise SettingsRefusedError([f"{trouble}; {todo}. {_UNKNOWN_KEYS}"]) from None
     if not found:
         raise SettingsRefusedError([NO_CREDENTIALS])
-
-
-def refusal_lines(error: ValidationError) -> list[str]:
-    """One line for each setting that is missing or wrong; values are not repeated, because some are secrets."""
-    lines = []
-    for item in error.errors(include_url=False, include_input=False):
-        name = str(item["loc"][0]) if item["loc"] else "settings"
-        text = "is not set" if item["type"] == "missing" else item["msg"].removeprefix("Value error, ")
-        lines.append(f"{name}: {text}")
-    return lines

@@ -3,14 +3,15 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from pydantic import Field
 from redis.exceptions import RedisError
 
-from db import consistency, consistency_kept, consistency_rules
+from db import consistency, consistency_kept, consistency_rules, lists
 from db.audit import Action, Kind
 from db.consistency import EXAMPLES, Answer, Limits
 from db.consistency_kept import Kept
@@ -18,6 +19,8 @@ from db.consistency_repair import Mended, mend
 from db.consistency_rules import Found, Rule, Severity
 from db.consistency_sweep import CHUNK, WALKS, sweep
 from db.engine import Database, Link
+from db.filters import JobFilter
+from db.reading import Reader
 from service import audit
 from service.checks import consistency_hints
 from service.checks.consistency_hints import HintLimits
@@ -113,8 +116,7 @@ class Check:
         """A repair needs the names of all that was found, not examples."""
         if not self.repair:
             return self.limits
-        limits = self.limits
-        return Limits(limits.lease, limits.late, limits.window, max(CHUNK, limits.examples), limits.pause)
+        return replace(self.limits, examples=max(CHUNK, self.limits.examples))
 
     async def _mend(self, report: Report, found: Mapping[str, Found]) -> int:
         mended = await mend(self.database, found.values(), _told)
@@ -144,6 +146,25 @@ class Check:
         report.checked += [code for code in consistency_hints.RULES if code != consistency_hints.UNAVAILABLE]
 
 
+async def for_tenant(database: Database, report: Report, tenant: str) -> Report:
+    """`report` as a tenant may see it: it counts everybody's jobs, and names only the tenant's own.
+
+    Raises the errors of `db.errors`.
+    """
+    named = frozenset(
+        UUID(name) for code, one in report.found.items() if RULES[code].names_jobs for name in one.examples
+    )
+    own, _ = await lists.ids(Reader(database), tenant, JobFilter(ids=named), len(named)) if named else ([], False)
+    names = frozenset(str(job_id) for job_id in own)
+    found = {
+        code: replace(one, examples=tuple(name for name in one.examples if name in names))
+        if RULES[code].names_jobs
+        else one
+        for code, one in report.found.items()
+    }
+    return replace(report, found=found)
+
+
 async def _told(link: Link, mended: Sequence[Mended]) -> None:
     """Writes a repair into the audit log: only somebody on the machine itself can ask for one."""
     codes = Counter(one.code for one in mended)
@@ -161,6 +182,11 @@ def document(report: Report) -> dict[str, Any]:
         "looked_at": report.looked_at,
         "last_scheduled": _kept(report.last_scheduled),
     }
+
+
+def repaired(report: Report) -> list[dict[str, Any]]:
+    """What a repair mended, as clients see it. Pure."""
+    return [{"code": one.code, "count": one.count, "examples": list(one.examples)} for one in ordered(report.repaired)]
 
 
 def ordered(found: Mapping[str, Found]) -> list[Found]:

@@ -47,6 +47,7 @@ _RULES = (
         Severity.WARNING,
         "Redis could not be asked; jobs run without it and start up to a second later",
         "see `errander doctor`",
+        names_jobs=False,
     ),
     Rule(
         "hint-malformed",
@@ -54,6 +55,7 @@ _RULES = (
         "members of a queue in Redis are no ids of jobs; a worker drops them when they fall due",
         f"{_REPAIR} removes them; find out who else writes to this Redis",
         repairable=True,
+        names_jobs=False,
     ),
     Rule(
         "hint-stale",
@@ -67,6 +69,7 @@ _RULES = (
         Severity.WARNING,
         "queues in Redis hold more than two windows of hints (examples: queues); somebody else publishes there",
         "publish over the API, which keeps to ERRANDER_HINT_WINDOW; workers drain what is there",
+        names_jobs=False,
     ),
     Rule(
         "deep-unbounded",
@@ -74,6 +77,7 @@ _RULES = (
         "marks of a deep backlog never expire (examples: keys), so their queues have no hints",
         f"{_REPAIR} gives them their two seconds",
         repairable=True,
+        names_jobs=False,
     ),
     Rule(
         "payload-leftover",
@@ -87,6 +91,7 @@ _RULES = (
         Severity.WARNING,
         "keys that begin with errander: are none of this version's, or of another type (examples: keys)",
         "if no other version and nothing of yours writes them, delete them by hand",
+        names_jobs=False,
     ),
 )
 

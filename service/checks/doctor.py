@@ -19,10 +19,11 @@ from db import diagnosis, revisions, tasks
 from db.diagnosis import Server
 from db.engine import Database
 from db.errors import DatabaseError
-from db.roles import ROLE_SETTINGS
+from db.roles import ROLE_SETTINGS, role_settings
 from db.urls import Encryption, masked
 from db.urls import encryption as postgres_encryption
 from service.checks.doctor_tls import described, refused_certificate
+from service.checks.unreachable import postgres_unreachable
 from service.settings import DoctorSettings
 from workers.redis_client import connect
 from workers.redis_client import encryption as redis_encryption
@@ -61,11 +62,7 @@ async def findings(settings: DoctorSettings) -> AsyncIterator[Finding]:
     try:
         database = await Database.open(url, schema=settings.db_schema, size=1)
     except (DatabaseError, OSError) as error:
-        text = f"{masked(url)} cannot be reached: {error}"
-        todo = refused_certificate("postgres", str(error))
-        yield Finding(
-            Grade.FAIL, "postgres", text, todo or "check DATABASE_URL, and that the server is up and lets this host in"
-        )
+        yield Finding(Grade.FAIL, "postgres", *postgres_unreachable(url, error))
         database = None
     if database is not None:
         for finding in tls_findings("postgres", postgres_encryption(database.dsn, os.environ)):
@@ -125,13 +122,14 @@ def clock_finding(subject: str, offset: float) -> Finding:
 
 def role_findings(server: Server) -> list[Finding]:
     """The limits that a connection of this role really has. Pure."""
+    limits = role_settings(server.version)
     wrong = [
         f"{name} is {server.settings.get(name)}, not {wanted}"
-        for name, wanted in ROLE_SETTINGS.items()
+        for name, wanted in limits.items()
         if not same_setting(server.settings.get(name, ""), wanted)
     ]
     if not wrong:
-        return [Finding(Grade.OK, "role", f"{server.role} has all {len(ROLE_SETTINGS)} limits")]
+        return [Finding(Grade.OK, "role", f"{server.role} has all {len(limits)} limits")]
     todo = "run `errander migrate` as this role, or set it with ALTER ROLE … SET"
     return [Finding(Grade.WARN, "role", f"{server.role}: {line}", todo) for line in wrong]
 

@@ -6,7 +6,7 @@ One module a command; each brings `register(subparsers)` and imports what it nee
 import argparse
 import importlib
 
-_COMMANDS = ("dev", "api", "worker", "migrate", "tasks", "doctor", "fsck", "chaos", "psql")
+_COMMANDS = ("dev", "api", "worker", "migrate", "tasks", "doctor", "chaos", "psql")
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

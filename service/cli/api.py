@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from service.cli import arguments
 from service.cli.refusing import refuse
 from service.cli.shadowing import shadowed
 
@@ -14,8 +15,10 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "api", help="serve the HTTP API", description="Serves the HTTP API until it is told to end."
     )
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to listen on (default 8000)")
-    parser.add_argument("--processes", type=int, default=1, help="API processes on the same port (default 1)")
+    parser.add_argument("--port", type=arguments.port, help="port to listen on (default 8000)")
+    parser.add_argument(
+        "--processes", type=arguments.some, default=1, help="API processes on the same port (default 1)"
+    )
     parser.add_argument("--with-worker", action="store_true", help="run a worker beside each API process")
     parser.set_defaults(func=main)
 
@@ -25,12 +28,11 @@ def main(args: argparse.Namespace) -> int:
     wrong = shadowed()
     if wrong:
         return refuse("api", wrong)
-    if args.processes < 1:
-        return refuse("api", ["--processes must be at least 1"])
     if args.with_worker:
         os.environ["ERRANDER_WITH_WORKER"] = "1"
-    from service.serving import serve  # noqa: PLC0415 - `errander --help` must not pay for it
-    from service.settings import SettingsRefusedError, load  # noqa: PLC0415
+    from db.settings import SettingsRefusedError  # noqa: PLC0415 - `errander --help` must not pay for it
+    from service.serving import serve  # noqa: PLC0415
+    from service.settings import load  # noqa: PLC0415
     from service.supervise import port_taken  # noqa: PLC0415
 
     try:

@@ -23,7 +23,8 @@ def main(_args: argparse.Namespace) -> int:
     wrong = shadowed()
     if wrong:
         return refuse("doctor", wrong)
-    from service.settings import DoctorSettings, SettingsRefusedError, read  # noqa: PLC0415 - `--help` must be fast
+    from db.settings import SettingsRefusedError, read  # noqa: PLC0415 - `errander --help` must not pay for it
+    from service.settings import DoctorSettings  # noqa: PLC0415
     from workers import logs  # noqa: PLC0415
 
     try:

@@ -1,13 +1,12 @@
-"""`errander fsck`: whether what is stored obeys its own rules, and mending what can be mended."""
+"""`errander fsck --full` and `--repair`: every row looked at, and what can be mended mended, on the stores themselves."""
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from typing import TYPE_CHECKING
 
-from service.cli.refusing import REFUSED, refuse
+from service.cli.refusing import UNAVAILABLE, refuse, without_database
 from service.cli.shadowing import shadowed
 
 if TYPE_CHECKING:
@@ -16,48 +15,29 @@ if TYPE_CHECKING:
 _PROGRESS_SECONDS = 0.5
 
 
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command."""
-    parser = subparsers.add_parser(
-        "fsck",
-        help="check what is stored for broken rules, and mend it",
-        description=(
-            "Looks for contradictions between jobs, queue, leases and hints, one line each, and says what to do. "
-            "Exit code 0: no errors (warnings are shown), 1: errors are left, 2: it could not be checked."
-        ),
-    )
-    parser.add_argument("--full", action="store_true", help="read every row, not only what is new, waits or runs")
-    parser.add_argument(
-        "--repair", action="store_true", help="mend what is safe to mend; running while jobs run is fine"
-    )
-    parser.add_argument("-o", dest="output", choices=("text", "json"), default="text", help="how to print it")
-    parser.set_defaults(func=main)
-
-
-def main(args: argparse.Namespace) -> int:
-    """Runs the command. Exit code 0: no errors are left, 1: some are, 2: it could not be checked."""
+def check_local(args: argparse.Namespace) -> int:
+    """Runs the command. Exit code 0: no errors are left, 1: some are, 2: refused, 5: it could not be checked."""
     wrong = shadowed()
     if wrong:
         return refuse("fsck", wrong)
     from db.errors import DatabaseError  # noqa: PLC0415 - `errander --help` must not pay for it
-    from service.checks.consistency import FsckSettings  # noqa: PLC0415
-    from service.settings import SettingsRefusedError, read  # noqa: PLC0415
+    from db.settings import SettingsRefusedError, read  # noqa: PLC0415
+    from errander._cli._fsck import show  # noqa: PLC0415
+    from service.checks.consistency import FsckSettings, document, repaired  # noqa: PLC0415
     from workers import logs  # noqa: PLC0415
 
     try:
         settings = read(FsckSettings)
-        logs.set_up(None, "error")
-        report = asyncio.run(_check(settings, full=args.full, repair=args.repair))
     except SettingsRefusedError as error:
         return refuse("fsck", error.lines)
-    except (DatabaseError, OSError, ValueError) as error:
-        return refuse(
-            "fsck", [f"it could not be checked: {error}", "look at DATABASE_URL; `errander doctor` says what is wrong"]
-        )
-    if report is None:
-        return REFUSED
-    _print_json(report) if args.output == "json" else _print_text(report)
-    return 0 if report.clean else 1
+    logs.set_up(None, "error")
+    try:
+        report = asyncio.run(_check(settings, full=args.full, repair=args.repair))
+    except DatabaseError as error:
+        return without_database("fsck", settings.database_url.get_secret_value(), error)
+    except ValueError as error:  # an address of Redis that cannot be meant
+        return refuse("fsck", [str(error)])
+    return UNAVAILABLE if report is None else show(args, document(report) | {"repaired": repaired(report)})
 
 
 async def _check(settings: "FsckSettings", *, full: bool, repair: bool) -> "Report | None":
@@ -107,42 +87,3 @@ class _Progress:
     def end(self) -> None:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _print_json(report: "Report") -> None:
-    from service.checks.consistency import document, ordered  # noqa: PLC0415
-
-    repaired = [
-        {"code": one.code, "count": one.count, "examples": list(one.examples)} for one in ordered(report.repaired)
-    ]
-    print(json.dumps(document(report) | {"repaired": repaired}, indent=2))
-
-
-def _print_text(report: "Report") -> None:
-    from service.checks.consistency import RULES, ordered  # noqa: PLC0415
-
-    for one in ordered(report.repaired):
-        print(f"mended   {one.code}: {one.count}{_examples(one.count, one.examples)}")
-    for one in ordered(report.found):
-        rule = RULES[one.code]
-        print(
-            f"{rule.severity:8} {one.code}: {one.count}: {rule.message} → {rule.action}"
-            f"{_examples(one.count, one.examples)}"
-        )
-    rows = ", ".join(f"{place} {number:,}" for place, number in sorted(report.looked_at.items()))
-    errors = sum(RULES[code].severity == "error" for code in report.found)
-    warnings = len(report.found) - errors
-    verdict = "clean" if report.clean else _number(errors, "error")
-    also = f", {_number(warnings, 'warning')}" if warnings else ""
-    print(f"{verdict}{also}; looked at: {rows}")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _examples(count: int, examples: tuple[str, ...]) -> str:
-    if not examples:
-        return ""
-    more = f" and {count - len(examples):,} more" if count > len(examples) else ""
-    return f" ({', '.join(examples)}{more})"

@@ -2,10 +2,9 @@
 
 import argparse
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any
 
-from service.cli.refusing import refuse
+from service.cli.refusing import refuse, without_database
 from service.cli.shadowing import shadowed
 
 if TYPE_CHECKING:
@@ -21,18 +20,20 @@ def create_local(args: argparse.Namespace) -> int:
     if wrong:
         return refuse(_COMMAND, wrong)
     from db.errors import DatabaseError  # noqa: PLC0415 - `errander --help` must not pay for it
+    from db.settings import SettingsRefusedError, read  # noqa: PLC0415
     from errander._cli._key import show_once  # noqa: PLC0415
-    from service.settings import KeySettings, SettingsRefusedError, read  # noqa: PLC0415
+    from service.settings import KeySettings  # noqa: PLC0415
 
     try:
-        document = asyncio.run(_create(read(KeySettings), args))
+        settings = read(KeySettings)
     except SettingsRefusedError as error:
         return refuse(_COMMAND, error.lines)
+    try:
+        document = asyncio.run(_create(settings, args))
     except ValueError as error:
         return refuse(_COMMAND, [f"--scope: {error}"])
     except DatabaseError as error:
-        print(f"errander {_COMMAND}: {error}", file=sys.stderr)
-        return 5
+        return without_database(_COMMAND, settings.database_url.get_secret_value(), error)
     show_once(args, document)
     return 0
 

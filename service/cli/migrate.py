@@ -2,10 +2,9 @@
 
 import argparse
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
-from service.cli.refusing import refuse
+from service.cli.refusing import refuse, without_database
 from service.cli.shadowing import shadowed
 
 if TYPE_CHECKING:
@@ -29,24 +28,25 @@ def main(args: argparse.Namespace) -> int:
     if wrong:
         return refuse("migrate", wrong)
     from db.errors import DatabaseError  # noqa: PLC0415 - `errander --help` must not pay for it
+    from db.settings import SettingsRefusedError, read  # noqa: PLC0415
     from errander import TaskImportError  # noqa: PLC0415
     from service.migrating import bring_up  # noqa: PLC0415
-    from service.settings import CatalogueSettings, SettingsRefusedError, read  # noqa: PLC0415
+    from service.settings import CatalogueSettings  # noqa: PLC0415
     from workers import logs  # noqa: PLC0415
 
     try:
         settings = read(CatalogueSettings)
-        logs.set_up(None, "warning")
+    except SettingsRefusedError as error:
+        return refuse("migrate", error.lines)
+    logs.set_up(None, "warning")
+    try:
         if args.check:
             return asyncio.run(_check(settings))
         asyncio.run(bring_up(settings))
-    except SettingsRefusedError as error:
-        return refuse("migrate", error.lines)
     except TaskImportError as error:
         return refuse("migrate", [str(error)])
     except DatabaseError as error:
-        print(f"errander migrate: {error}", file=sys.stderr)
-        return 5
+        return without_database("migrate", settings.database_url.get_secret_value(), error)
     print("the schema is up to date")
     return 0
 

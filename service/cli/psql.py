@@ -28,9 +28,20 @@ _PARAMETERS = {
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command."""
-    parser = subparsers.add_parser("psql", help="a database shell", description="Runs psql on DATABASE_URL.")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="passed on to psql")
-    parser.set_defaults(func=main)
+    parser = subparsers.add_parser(
+        "psql",
+        help="a database shell",
+        usage="errander psql [ARGUMENT ...]",
+        description="Runs psql on DATABASE_URL, with the schema of Errander first on its search path. "
+        "All arguments are passed on to psql.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--help", action="help", help="show this message and exit; `errander psql -- --help` shows psql's"
+    )
+    # `rest` is what the client's command line leaves over, because argparse takes no unknown options otherwise
+    parser.set_defaults(func=main, takes_rest=True, rest=[])
 
 
 def program() -> str | None:
@@ -49,9 +60,8 @@ def program() -> str | None:
 def main(args: argparse.Namespace) -> int:
     """Becomes psql; returns only where it cannot."""
     from db.errors import SettingsError  # noqa: PLC0415 - `errander --help` must not pay for it
-    from db.settings import DatabaseSettings  # noqa: PLC0415
+    from db.settings import DatabaseSettings, SettingsRefusedError, read  # noqa: PLC0415
     from db.urls import postgres_dsn  # noqa: PLC0415
-    from service.settings import SettingsRefusedError, read  # noqa: PLC0415
 
     try:
         settings = read(DatabaseSettings)
@@ -64,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     if psql is None:
         return refuse("psql", ["there is no psql on the path; install the client of PostgreSQL"])
     environment = os.environ | connection(dsn) | {"PGOPTIONS": f"-c search_path={settings.db_schema},public"}
-    arguments = args.arguments[1:] if args.arguments[:1] == ["--"] else args.arguments
+    arguments = args.rest[1:] if args.rest[:1] == ["--"] else args.rest
     return run(psql, arguments, environment)
 
 

@@ -2,10 +2,9 @@
 
 import argparse
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
-from service.cli.refusing import refuse
+from service.cli.refusing import refuse, without_database
 from service.cli.shadowing import shadowed
 
 if TYPE_CHECKING:
@@ -31,18 +30,20 @@ def main(_args: argparse.Namespace) -> int:
     if wrong:
         return refuse("tasks announce", wrong)
     from db.errors import DatabaseError  # noqa: PLC0415 - `errander --help` must not pay for it
+    from db.settings import SettingsRefusedError, read  # noqa: PLC0415
     from errander import AuthoringError  # noqa: PLC0415
-    from service.settings import CatalogueSettings, SettingsRefusedError, read  # noqa: PLC0415
+    from service.settings import CatalogueSettings  # noqa: PLC0415
 
     try:
-        names = asyncio.run(_announce(read(CatalogueSettings)))
+        settings = read(CatalogueSettings)
     except SettingsRefusedError as error:
         return refuse("tasks announce", error.lines)
+    try:
+        names = asyncio.run(_announce(settings))
     except AuthoringError as error:
         return refuse("tasks announce", [str(error)])
     except DatabaseError as error:
-        print(f"errander tasks announce: {error}", file=sys.stderr)
-        return 5
+        return without_database("tasks announce", settings.database_url.get_secret_value(), error)
     print(f"announced {len(names)} {'task' if len(names) == 1 else 'tasks'}: {', '.join(names)}")
     return 0
 

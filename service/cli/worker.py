@@ -5,10 +5,13 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from service.cli import arguments
 from service.cli.refusing import refuse
 
-_DRAIN_MARGIN = 10.0  # seconds beyond its drain that a worker may need to give back and leave
+if TYPE_CHECKING:
+    from workers.settings import WorkerSettings
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,7 +22,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--tasks", metavar="a.b,c.d", help="import paths of task modules")
     parser.add_argument("--slots", type=int, help="jobs at a time (default 100); 0 only runs the leader's loops")
     parser.add_argument("--threads", type=int, help="threads for `def` tasks (default 32)")
-    parser.add_argument("--processes", type=int, default=1, help="worker processes (default 1)")
+    parser.add_argument("--processes", type=arguments.some, default=1, help="worker processes (default 1)")
     parser.add_argument("--burst", action="store_true", help="run what is due, then exit")
     parser.set_defaults(func=main)
 
@@ -33,42 +36,33 @@ def main(args: argparse.Namespace) -> int:
         "ERRANDER_SLOTS": args.slots,
         "ERRANDER_THREADS": args.threads,
     }
-    environment = {name: str(value) for name, value in given.items() if value is not None}
-    from db import failpoints  # noqa: PLC0415 - `errander --help` must not pay for it
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    if args.processes == 1:
+        from workers import garbage  # noqa: PLC0415 - `errander --help` must not pay for it
+
+        garbage.pause()  # before the rest is loaded, which a run settles
+    from db.settings import SettingsRefusedError, read  # noqa: PLC0415
+    from workers.settings import WorkerSettings  # noqa: PLC0415
 
     try:
-        failpoints.arm(os.environ)
-    except failpoints.FailpointsRefused as error:
+        settings = read(WorkerSettings)
+    except SettingsRefusedError as error:
         return refuse("worker", error.lines)
     if args.processes > 1:
-        return _supervise(args.processes, environment, burst=args.burst)
-    os.environ.update(environment)
-    from workers import garbage  # noqa: PLC0415 - `errander --help` must not pay for it
-
-    garbage.pause()
-    from pydantic import ValidationError  # noqa: PLC0415
-
+        return _supervise(settings, args.processes, burst=args.burst)
     from workers import command  # noqa: PLC0415
-    from workers.settings import WorkerSettings, refusals  # noqa: PLC0415
 
-    try:
-        settings = WorkerSettings()
-    except ValidationError as error:
-        return refuse("worker", refusals(error))
     return command.run(settings, burst=args.burst)
 
 
-def _supervise(processes: int, environment: dict[str, str], *, burst: bool) -> int:
+def _supervise(settings: "WorkerSettings", processes: int, *, burst: bool) -> int:
     from service.supervise import Part, run_parts  # noqa: PLC0415
 
     errander = shutil.which("errander", path=str(Path(sys.executable).parent)) or "errander"
     argv = (errander, "worker", *(["--burst"] if burst else []))
-    base = {**os.environ, **environment, "ERRANDER_SUPERVISED": "1"}
-    first_port = int(base.get("ERRANDER_METRICS_PORT") or 9464)
-    grace = float(base.get("ERRANDER_DRAIN_SECONDS") or 25) + _DRAIN_MARGIN
     parts = []
     for number in range(processes):
-        port = first_port + number if first_port else 0
-        env = {**base, "ERRANDER_METRICS_PORT": str(port)}
-        parts.append(Part(name=f"worker-{number + 1}", argv=argv, env=env, grace=grace))
+        port = settings.metrics_port + number if settings.metrics_port else 0
+        env = {**os.environ, "ERRANDER_SUPERVISED": "1", "ERRANDER_METRICS_PORT": str(port)}
+        parts.append(Part(name=f"worker-{number + 1}", argv=argv, env=env, grace=settings.grace))
     return run_parts(parts)

@@ -40,25 +40,34 @@ from service.supervise import (
 )
 
 _SERVERS, _API, _WORKERS = 0, 1, 2
-# Beyond a worker's own drain: what it may need to give back and say goodbye.
-_DRAIN_MARGIN_SECONDS = 10.0
-_DEFAULT_DRAIN_SECONDS = 25.0
 _LAST_LINES = 15
 # After a crash PostgreSQL replays its log first, Valkey reads its file.
 _RECOVERY_SECONDS = 300.0
 
 
 class Stack:
-    """Everything `errander dev` runs. `environ` is the outer environment; `folder` the user's current one."""
+    """Everything `errander dev` runs.
+
+    `environ` is the outer environment, `folder` the user's current one; `grace` is how many seconds a part may take to
+    end.
+    """
 
     def __init__(
-        self, options: DevOptions, data: DataFolder, console: Console, environ: Mapping[str, str], folder: Path
+        self,
+        options: DevOptions,
+        data: DataFolder,
+        console: Console,
+        environ: Mapping[str, str],
+        folder: Path,
+        *,
+        grace: float,
     ) -> None:
         self._options = options
         self._data = data
         self._console = console
         self._environ = environ
         self._folder = folder
+        self._grace = grace
         self._program = _errander()
         self._supervisor = Supervisor(console, records=data.records)
         self._shared: dict[str, str] = {}
@@ -188,7 +197,7 @@ class Stack:
             ready=ready,
             restart=Restart.ALWAYS,
             stop_signal=SIGTERM,
-            grace=self._drain_seconds() + _DRAIN_MARGIN_SECONDS,
+            grace=self._grace,
         )
 
     async def _step(self, name: str, *arguments: str) -> None:
@@ -230,12 +239,6 @@ class Stack:
         for number in range(1, self._options.workers + 1):
             await self._supervisor.replace(f"worker-{number}")
         self._console.say("new workers take over; the old ones finish what they run")
-
-    def _drain_seconds(self) -> float:
-        try:
-            return float(self._environ.get("ERRANDER_DRAIN_SECONDS", _DEFAULT_DRAIN_SECONDS))
-        except ValueError:
-            return _DEFAULT_DRAIN_SECONDS  # the part itself refuses it, and says why
 
     def _say_ready(self) -> None:
         url, data = self._options.url, self._data

@@ -37,9 +37,11 @@ def write_project(folder: Path, rate: int) -> None:
     (folder / "shop.py").write_text(TASKS)
 
 
-def test_a_project_runs_and_reloads_on_save() -> None:
+def test_a_project_runs_and_reloads_on_save_though_it_has_a_package_named_like_ours() -> None:
     with open_folder() as folder:
         write_project(folder, rate=1)
+        (folder / "db").mkdir()
+        (folder / "db" / "__init__.py").write_text("raise RuntimeError('a user has a db of their own')\n")
         with DevProcess(folder, "--tasks", "shop", "--port", str(free_port())) as server:
             server.ready()
             assert run(server, "shop.total", {"prices": [1, 2]}) == {"total": 3.0}
@@ -63,13 +65,3 @@ def test_the_island_needs_nothing_of_the_server() -> None:
     sdk = Path(__file__).parents[2] / "service" / "sdk"
     done = subprocess.run([sys.executable, "-I", "-c", code, str(sdk)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_folder_of_the_users_named_like_ours_does_not_shadow_it() -> None:
-    with open_folder() as folder:
-        write_project(folder, rate=2)
-        (folder / "db").mkdir()
-        (folder / "db" / "__init__.py").write_text("raise RuntimeError('a user has a db of their own')\n")
-        with DevProcess(folder, "--tasks", "shop", "--port", str(free_port())) as server:
-            server.ready()
-            assert run(server, "shop.total", {"prices": [1]}) == {"total": 2.0}

@@ -1,5 +1,6 @@
 """The README's commands, as they stand there."""
 
+import json
 import os
 import re
 import subprocess
@@ -23,7 +24,7 @@ BLOCKS = {name: text for name, _, text in BLOCK.findall((ROOT / "README.md").rea
 def test_every_block_that_claims_to_be_tested_is() -> None:
     assert set(BLOCKS) == {
         "start", "submit", "command", "dead-letter", "sdk", "own-task", "own-run", "own-submit", "compose",
-        "network", "service-key",
+        "network", "service-key", "addresses",
     }  # fmt: skip
     # these two are run by `dev_server` below and by `make compose-test`
     assert BLOCKS["start"] == "make dev\n"
@@ -64,6 +65,10 @@ def test_the_command_finds_the_server_and_operates_it(dev_server: DevProcess, en
     assert "SUCCESS" in said
     said = shell(at(dev_server, "dead-letter"), dev_server.folder, **environment)
     assert "demo.fail" in said
+    addresses = at(dev_server, "addresses")
+    assert "ok    schema: " in shell(addresses, dev_server.folder, **environment)
+    for fsck in ("errander fsck", f"{addresses.splitlines()[0]}\nerrander fsck --full"):
+        assert json.loads(shell(fsck, dev_server.folder, **environment))["clean"] is True
 
 
 def test_the_sdk_example_runs(dev_server: DevProcess, environment: dict[str, str]) -> None:

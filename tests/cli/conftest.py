@@ -93,6 +93,13 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
     made.close()
 
 
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> None:
+    """Addresses of a migrated database and of Redis."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -68,6 +68,8 @@ def test_an_api_that_is_not_there_is_exit_5_and_says_what_to_do(run: Run, monkey
         ["job", "replay", "--task", "t", "--delay", "5"],
         ["job", "list", "--url", "nowhere"],
         ["job", "list", "-o", "yaml"],
+        ["job", "list", "--no-such-option"],
+        ["status", "surplus"],
         ["no-such-command"],
         [],
     ],

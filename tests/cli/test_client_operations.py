@@ -82,3 +82,36 @@ def test_status_says_whether_the_service_is_ready(api: Api, run: Run) -> None:
     api.replies["/readyz"] = (503, {"status": "unavailable", "checks": {"postgres": "away"}})
     code, out, _ = run("status")
     assert (code, json.loads(out)["checks"]) == (5, {"postgres": "away"})
+
+
+def test_status_is_a_few_lines_for_people(api: Api, run: Run, terminal: None) -> None:
+    lately = {"submitted": 1234, "succeeded": 1200, "failed": 3, "wait_p50": 0.030643304, "wait_p95": 1.2}
+    jobs = {"PENDING": 2, "RUNNING": 0, "SUCCESS": 12345}
+    api.replies |= {
+        "/readyz": (200, {"status": "ok", "checks": {"postgres": "ok", "redis": "ok"}}),
+        "/v1/stats": (200, {"jobs": jobs, "jobs_estimated": True, "workers": 0, "last_5_minutes": lately}),
+        "/v1/version": (200, {"version": "9"}),
+        "/v1/queues": (200, {"items": [{"queue": "high", "running": 7}]}),
+    }
+    code, out, _ = run("status")
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split("  ")[0] for line in lines[:8]] == [
+        *("url", "status", "checks", "version", "workers", "jobs", "last 5 minutes", "times")
+    ]
+    said = [line.split("  ", 1)[1].strip() for line in lines[2:8]]
+    assert said == [
+        "postgres ok, redis ok",
+        "9",
+        "0",
+        "about PENDING 2, SUCCESS 12,345",
+        "submitted 1,234, succeeded 1,200, failed 3",
+        "wait p50 0.031 s, p95 1.200 s",
+    ]
+    assert lines[8].startswith("QUEUE")
+    assert "\x1b" not in lines[8], "a heading is no status, even where it is the same word"
+
+
+def test_a_job_that_may_run_at_most_once_is_submitted(api: Api, run: Run) -> None:
+    assert run("job", "submit", "demo.add", "-p", "a=1", "--max-attempts", "1", "--max-crashes", "1")[0] == 0
+    assert api.requests[-1][2] == {"task": "demo.add", "payload": {"a": 1}, "max_attempts": 1, "max_crashes": 1}

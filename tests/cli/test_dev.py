@@ -14,6 +14,7 @@ import pytest
 
 from service.supervise import free_port
 from tests.fixtures.dev import ERRANDER, DevProcess
+from tests.fixtures.servers import open_folder
 from tests.fixtures.waiting import eventually_sync
 
 TASKS = """
@@ -41,6 +42,14 @@ def start(server_folder: Path) -> Iterator[Start]:
             pass
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[DevProcess]:
+    """One for all tests that leave it as it is; Ctrl-C ends it."""
+    with open_folder(in_memory=True) as folder, DevProcess(folder, "--port", str(free_port())) as process:
+        yield process.ready()
+        assert process.stop(signal.SIGINT) == 0
+
+
 def post(url: str, body: object) -> dict[str, object]:
     request = urllib.request.Request(
         url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
@@ -53,15 +62,13 @@ def run(process: DevProcess, task: str, payload: dict[str, object]) -> dict[str,
     return post(f"{process.url}/v1/jobs?wait=20", {"task": task, "payload": payload})
 
 
-def test_once_ready_requests_and_jobs_are_served(start: Start) -> None:
-    process = start().ready()
-    job = run(process, "demo.echo", {"hello": "world"})
+def test_once_ready_requests_and_jobs_are_served(server: DevProcess) -> None:
+    job = run(server, "demo.echo", {"hello": "world"})
     assert (job["status"], job["result"]) == ("SUCCESS", {"hello": "world"})
-    assert process.stop(signal.SIGINT) == 0
 
 
-def test_the_parts_are_told_apart_by_their_command_lines(start: Start) -> None:
-    parts = start().ready().parts()
+def test_the_parts_are_told_apart_by_their_command_lines(server: DevProcess) -> None:
+    parts = server.parts()
     lines = {name: " ".join(part.cmdline()) for name, part in parts.items()}
     assert "errander api --host 127.0.0.1 --port" in lines["api"]
     assert lines["worker-1"].endswith("errander worker")
@@ -121,10 +128,9 @@ def test_a_worker_of_another_shell_is_like_its_own(start: Start, server_folder: 
             assert worker.wait(30) == 0
 
 
-def test_a_second_one_in_the_same_folder_exits_1(start: Start) -> None:
-    start().ready()
-    second = start()
-    assert second.wait() == 1
+def test_a_second_one_in_the_same_folder_exits_1(server: DevProcess) -> None:
+    with DevProcess(server.folder, "--port", str(free_port())) as second:
+        assert second.wait() == 1
     assert "already runs in" in second.output
 
 

@@ -1,6 +1,5 @@
-"""`errander fsck`, as a command: what it prints, what it mends, and how it ends."""
+"""`errander fsck`, as a command: what it prints, what it mends, and how it ends; over the API and on the stores."""
 
-import argparse
 import asyncio
 import getpass
 import json
@@ -12,24 +11,74 @@ import pytest
 import redis
 
 from db.engine import Database
+from errander._cli import main
 from service.cli import fsck
+from tests.cli.conftest import Api
 from tests.fixtures.jobs import JobBook
 
 
 def run(*words: str) -> int:
-    """The command, in this process."""
-    parser = argparse.ArgumentParser()
-    fsck.register(parser.add_subparsers())
-    args = parser.parse_args(["fsck", *words])
-    code: int = args.func(args)
-    return code
+    """The command, in this process, as it prints for people."""
+    return main(["fsck", "-o", "table", *words])
 
 
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> None:
-    """Addresses of a migrated database and of Redis."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("REDIS_URL", redis_url)
+FINDING = {
+    "code": "ready-missing",
+    "severity": "error",
+    "count": 21,
+    "examples": ["a", "b"],
+    "message": "jobs wait",
+    "action": "`errander fsck --repair`",
+}
+WARNING = FINDING | {"code": "hint-stale", "severity": "warning", "count": 1, "examples": []}
+
+
+@pytest.mark.parametrize(
+    ("findings", "code", "lines"),
+    [
+        ([], 0, ["clean; looked at: jobs 1,000, ready 2"]),
+        ([WARNING], 0, ["warning  hint-stale: 1: ", "clean, 1 warning; looked at: "]),
+        ([FINDING, WARNING], 1, ["error    ready-missing: 21: ", "warning  hint-stale: 1: ", "1 error, 1 warning; "]),
+    ],
+)
+def test_it_asks_the_api(
+    api: Api, capsys: pytest.CaptureFixture[str], findings: list[Any], code: int, lines: list[str]
+) -> None:
+    report = {"clean": code == 0, "findings": findings, "looked_at": {"jobs": 1000, "ready": 2}}
+    api.replies["/v1/consistency"] = (200, report)
+    assert run("--url", api.url) == code
+    said = capsys.readouterr().out.splitlines()
+    assert [line[: len(begin)] for line, begin in zip(said, lines, strict=True)] == lines
+    assert not findings or "→ `errander fsck --repair`" in said[0]
+    assert FINDING not in findings or said[0].endswith(" (a, b and 19 more)")
+    assert main(["fsck", "-o", "json"]) == code
+    assert json.loads(capsys.readouterr().out) == report
+    assert main(["fsck", "-o", "jsonl"]) == code
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == findings
+    assert main(["fsck", "-o", "id"]) == code
+    assert capsys.readouterr().out.split() == [one["code"] for one in findings]
+
+
+@pytest.mark.parametrize(("status", "problem", "code"), [(403, "forbidden", 4), (500, "internal", 5)])
+def test_an_api_that_does_not_say_is_told_from_errors(api: Api, status: int, problem: str, code: int) -> None:
+    api.replies["/v1/consistency"] = (status, {"code": problem, "detail": "no"})
+    assert run() == code
+
+
+def test_an_api_that_is_away_is_exit_code_5(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("errander._cli._session.RETRIES", 0)
+    assert run("--url", "http://127.0.0.1:9") == 5
+    assert "is the API running?" in capsys.readouterr().err
+
+
+def test_the_stores_are_looked_at_only_where_the_servers_code_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("errander._cli._local.entry_points", lambda **_: [])
+    assert run("--repair") == 2
+    assert "--repair needs the server's code" in capsys.readouterr().err
 
 
 async def _submit(url: str, count: int) -> list[UUID]:
@@ -56,7 +105,7 @@ def execute(url: str, sql: str) -> Any:
 
 
 @pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("words", [(), ("--full",), ("--repair",), ("--full", "--repair")])
+@pytest.mark.parametrize("words", [("--full",), ("--repair",), ("--full", "--repair")])
 def test_a_sound_deployment_is_one_line_and_exit_code_0(
     words: tuple[str, ...], database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +122,7 @@ def test_a_finding_is_one_line_and_a_repair_says_what_it_did(
 ) -> None:
     (job,) = submit(database_url)
     execute(database_url, "DELETE FROM errander.ready")
-    assert run(*full) == 1
+    assert run("--full") == 1
     finding, verdict = capsys.readouterr().out.splitlines()
     assert finding.startswith("error    ready-missing: 1: jobs wait, but are missing from the queue")
     assert "→ `errander fsck --repair`" in finding
@@ -84,7 +133,7 @@ def test_a_finding_is_one_line_and_a_repair_says_what_it_did(
     mended, verdict = capsys.readouterr().out.splitlines()
     assert mended == f"mended   ready-missing: 1 ({job})"
     assert verdict.startswith("clean; ")
-    assert run(*full) == 0
+    assert run("--full") == 0
     assert execute(database_url, "SELECT by FROM errander.history WHERE event = 'repaired'") == "fsck"
     (told,) = json.loads(execute(database_url, "SELECT jsonb_agg(a) FROM errander.audit a"))
     assert (told["action"], told["actor"]) == ("consistency.repair", f"local:{getpass.getuser()}")
@@ -95,7 +144,7 @@ def test_a_finding_is_one_line_and_a_repair_says_what_it_did(
 def test_a_repair_of_more_than_are_named_mends_all(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     submit(database_url, 250)
     execute(database_url, "DELETE FROM errander.ready")
-    assert run() == 1
+    assert run("--full") == 1
     assert " and 230 more)" in capsys.readouterr().out
     assert run("--repair") == 0
     assert "mended   ready-missing: 250 (" in capsys.readouterr().out
@@ -123,11 +172,11 @@ def test_json_is_the_answer_of_the_api_and_what_was_repaired(
     execute(database_url, "DELETE FROM errander.ready")
     with redis.Redis.from_url(redis_url) as client:
         client.zadd("errander:default", {"nonsense": 1})
-    assert run("-o", "json") == 1
+    assert main(["fsck", "--full"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [one["code"] for one in found["findings"]] == ["ready-missing", "hint-malformed"]
     assert (found["clean"], found["repaired"], found["last_scheduled"]) == (False, [], None)
-    assert run("-o", "json", "--repair") == 0
+    assert main(["fsck", "--repair"]) == 0
     mended = json.loads(capsys.readouterr().out)
     assert (mended["clean"], mended["findings"]) == (True, [])
     assert [(one["code"], one["count"]) for one in mended["repaired"]] == [("ready-missing", 1), ("hint-malformed", 1)]
@@ -146,29 +195,29 @@ def test_redis_that_is_away_is_a_warning_and_exit_code_0(
     assert "hidden" not in out
 
 
-def test_a_database_that_is_away_is_exit_code_2(
+def test_a_database_that_is_away_is_exit_code_5(
     monkeypatch: pytest.MonkeyPatch, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x")
     monkeypatch.setenv("REDIS_URL", redis_url)
-    assert run() == 2
+    assert run("--full") == 5
     captured = capsys.readouterr()
-    assert captured.err.startswith("errander fsck: it could not be checked: ")
+    assert captured.err.startswith("errander fsck: postgresql://u:***@127.0.0.1:1/x cannot be reached: ")
     assert captured.out == ""
     assert "hidden" not in captured.err
 
 
-def test_a_schema_that_is_behind_is_exit_code_2(
+def test_a_schema_that_is_behind_is_exit_code_5(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
     monkeypatch.setenv("REDIS_URL", redis_url)
-    assert run() == 2
+    assert run("--full") == 5
     assert "run `errander migrate`" in capsys.readouterr().err
 
 
 def test_a_missing_setting_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run() == 2
+    assert run("--full") == 2
     assert "errander fsck: DATABASE_URL: is not set" in capsys.readouterr().err
 
 

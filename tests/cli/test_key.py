@@ -6,21 +6,15 @@ from typing import Any
 
 import pytest
 
+from db.settings import SettingsRefusedError, read
 from errander._cli import main
 from service.auth import keys
 from service.cli import api
-from service.settings import ApiSettings, KeySettings, SettingsRefusedError, load, read
+from service.settings import ApiSettings, KeySettings, load
 from tests.cli.test_server_commands import run
 from tests.fixtures.servers import Databases
 
 STRONG = "2f1c9a4be07d45c6a3f8d1b26e5c90aa"
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> None:
-    """Addresses of a migrated database and of Redis."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("REDIS_URL", redis_url)
 
 
 @pytest.mark.usefixtures("environment")

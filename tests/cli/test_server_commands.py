@@ -6,18 +6,22 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from redis import Redis
 
+from errander._cli import main
 from service.cli import api, doctor, migrate, psql, tasks
-from service.supervise import free_port
+from service.dev.folder import DataFolder
+from service.supervise import Part, free_port
 from tests.fixtures.dev import ERRANDER
 from tests.fixtures.servers import Databases
 from tests.fixtures.waiting import eventually_sync
 from workers.hints import FINAL_CHANNEL
+from workers.settings import LEAVING_SECONDS
 
 
 def run(module: Any, *words: str) -> int:
@@ -27,13 +31,6 @@ def run(module: Any, *words: str) -> int:
     args = parser.parse_args(words)
     code: int = args.func(args)
     return code
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> None:
-    """Addresses of a migrated database and of Redis."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("REDIS_URL", redis_url)
 
 
 @pytest.fixture
@@ -63,10 +60,26 @@ def test_a_missing_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_database_that_is_away_is_exit_code_5(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://postgres@127.0.0.1:1/x")
-    assert run(migrate, "migrate") == 5
-    assert run(tasks, "tasks", "announce") == 5
-    assert "127.0.0.1" in capsys.readouterr().err
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x")
+    for words in (["migrate"], ["migrate", "--check"], ["tasks", "announce"], ["fsck", "--repair"]):
+        monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+        assert main(words) == 5
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "postgresql://u:***@127.0.0.1:1/x cannot be reached: " in line
+        assert "check DATABASE_URL" in line
+
+
+def test_an_address_that_is_none_is_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:hidden@h/x")
+    for words in (["migrate"], ["tasks", "announce"], ["fsck", "--full"], ["api"], ["psql"]):
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"errander {' '.join(words[:1])}")
+        assert line.count("DATABASE_URL") == 1
+        assert "hidden" not in line
 
 
 @pytest.mark.usefixtures("environment")
@@ -112,14 +125,26 @@ def test_the_doctor_says_that_the_schema_is_behind(
     assert "run `errander migrate`" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("environment")
-def test_psql_is_given_the_address_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["-c", "select 1"],
+        ["-tAc", "select 1"],
+        ["-h", "elsewhere", "--host=elsewhere", "app", "--help-me", "-V"],
+        ["--", "--help"],
+    ],
+)
+def test_psql_is_given_the_arguments_as_they_are_and_the_address_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
     called: list[Any] = []
     monkeypatch.setattr(os, "execve", lambda *given: called.append(given))
+    monkeypatch.setattr(psql, "program", lambda: "/usr/bin/psql")
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:se%40cret@db.example:6543/app?sslmode=require")
-    run(psql, "psql", "--", "-c", "select 1")
+    main(["psql", *words])
     ((_, argv, environment),) = called
-    assert argv[1:] == ["-c", "select 1"]
+    assert argv[1:] == [word for word in words if word != "--"]
     wanted = {
         "PGHOST": "db.example",
         "PGPORT": "6543",
@@ -129,6 +154,84 @@ def test_psql_is_given_the_address_without_showing_it(monkeypatch: pytest.Monkey
         "PGSSLMODE": "require",
     }
     assert wanted.items() <= environment.items()
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("worker", "--processes", "2"),
+        ("worker",),
+        ("dev",),
+        ("api", "--with-worker"),
+    ],
+)
+def test_settings_of_a_worker_are_refused_before_anything_is_started(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ERRANDER_WITH_WORKER", "")  # put back what the command sets
+    monkeypatch.setattr("service.supervise.run_parts", lambda _parts: pytest.fail("started"))
+    monkeypatch.setattr("workers.garbage.pause", lambda: None)  # it is for the whole process
+    (tmp_path / "drain").write_text("soon")
+    monkeypatch.setenv("ERRANDER_DRAIN_SECONDS_FILE", str(tmp_path / "drain"))
+    assert main([*words]) == 2
+    assert capsys.readouterr().err.startswith(f"errander {words[0]}: ERRANDER_DRAIN_SECONDS: Input should be")
+    assert [path.name for path in tmp_path.iterdir()] == ["drain"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_several_workers_are_told_apart_and_have_the_time_they_were_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[Part] = []
+
+    def run_parts(parts: list[Part]) -> int:
+        started.extend(parts)
+        return 0
+
+    monkeypatch.setattr("service.supervise.run_parts", run_parts)
+    for name, value in (("ERRANDER_DRAIN_SECONDS", "60"), ("ERRANDER_METRICS_PORT", "9000")):
+        (tmp_path / name).write_text(value)
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    monkeypatch.setenv("ERRANDER_POOL", "")  # put back what the command sets
+    assert main(["worker", "--processes", "2", "--pool", "gpu", "--burst"]) == 0
+    assert [part.grace for part in started] == [60 + LEAVING_SECONDS] * 2
+    environments = [part.env or {} for part in started]
+    assert [env["ERRANDER_METRICS_PORT"] for env in environments] == ["9000", "9001"]
+    assert {env["ERRANDER_POOL"] for env in environments} == {"gpu"}
+    assert {part.argv[1:] for part in started} == {("worker", "--burst")}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("api", "--port", "99999"),
+        ("api", "--port", "-1"),
+        ("api", "--processes", "0"),
+        ("worker", "--processes", "0"),
+        ("worker", "--processes", "-3"),
+        ("dev", "--port", "99999"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words]) == 2
+    assert words[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("migrate",), ("tasks", "announce"), ("doctor",), ("fsck", "--full"), ("psql",)])
+def test_the_addresses_of_errander_dev_are_offered_where_there_are_some(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*words]) == 2
+    assert ".errander/env" not in capsys.readouterr().err
+    (tmp_path / ".errander").mkdir()
+    DataFolder(tmp_path / ".errander").write_env({"DATABASE_URL": "postgresql://u:p@h/d?a=b&c=d", "REDIS_URL": "r"})
+    assert main([*words]) == 2
+    hint = capsys.readouterr().err.splitlines()[-1].partition("`errander dev`: ")[2]
+    shell = ["sh", "-c", f'{hint}; printf %s "$DATABASE_URL"']
+    assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == "postgresql://u:p@h/d?a=b&c=d"
 
 
 @pytest.mark.usefixtures("environment")

@@ -17,6 +17,7 @@ from errander import (
     Forbidden,
     Job,
     NotFound,
+    QuotaExceeded,
     Registry,
     task,
 )
@@ -114,6 +115,14 @@ def test_a_broken_stream_goes_on_after_its_last_event(follow: Follow, slept: lis
     assert slept[0] == slept[-1] == 0.05, "what the stream asks for"
     assert slept[2] == 7.0, "what the refusal asks for"
     assert len(slept) == 7
+
+
+def test_a_wait_of_more_than_a_minute_is_left_to_the_caller(follow: Follow, slept: list[float]) -> None:
+    script = Scripted(stream(state("RUNNING", "a")), problem(429, "quota-exceeded", retry_after="3600"))
+    with pytest.raises(QuotaExceeded) as caught:
+        follow(script.transport)
+    assert caught.value.retry_after == 3600.0
+    assert len(script.requests) == 2
 
 
 def test_an_end_that_was_seen_before_is_the_end(follow: Follow, slept: list[float]) -> None:

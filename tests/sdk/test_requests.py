@@ -9,6 +9,8 @@ import pytest
 
 import errander
 from errander import AsyncClient, Client, Exponential, NewJob, Registry, task
+from errander._api_errors import _BY_CODE, error_class
+from service.http.problems import CODES
 from tests.sdk.conftest import Scripted, answer, job_json, problem
 
 
@@ -54,8 +56,18 @@ def test_what_makes_no_sense_is_refused_before_it_is_sent(fields: dict[str, Any]
 
 def test_a_payload_that_is_no_json_is_refused_before_it_is_sent() -> None:
     server = Scripted(answer(202, job_json()))
-    with Client(transport=server.transport) as client, pytest.raises(ValueError, match="JSON"):
-        client.submit("t", {"n": float("nan")})
+    cycle: dict[str, Any] = {}
+    cycle["again"] = cycle
+    with Client(transport=server.transport) as client:
+        for value, said in (
+            ({"n": float("nan")}, "^/payload/n: NaN is no JSON number"),
+            ({"a": [1, {"b": object()}]}, "^/payload/a/1/b: Unable to serialize unknown type"),
+            (cycle, "^/payload/again: "),
+        ):
+            with pytest.raises(ValueError, match=said):
+                client.submit("t", value)
+            with pytest.raises(ValueError, match=said):
+                client.submit_many([NewJob("t", value)])
     assert server.requests == []
 
 
@@ -101,14 +113,14 @@ def test_two_submits_have_two_keys() -> None:
     assert len(set(server.header("Idempotency-Key"))) == 2
 
 
-def test_pauses_grow_and_honour_retry_after_up_to_a_minute(pauses: list[float]) -> None:
+def test_pauses_grow_and_honour_retry_after(pauses: list[float]) -> None:
     date = "Sun, 06 Nov 2033 08:49:37 GMT"
     later = "Sun, 06 Nov 2033 08:49:57 GMT"
     server = Scripted(
         problem(503, "unavailable"),
         problem(503, "unavailable"),
         problem(429, "quota-exceeded", retry_after="7"),
-        problem(429, "quota-exceeded", retry_after="3600"),
+        problem(429, "quota-exceeded", retry_after="60"),
         problem(503, "unavailable", retry_after=later, date=date),
         answer(200, {"version": "1", "api": "v1"}),
     )
@@ -117,6 +129,15 @@ def test_pauses_grow_and_honour_retry_after_up_to_a_minute(pauses: list[float]) 
     assert 0.125 <= pauses[0] <= 0.25
     assert 0.25 <= pauses[1] <= 0.5
     assert pauses[2:] == [7.0, 60.0, 20.0]
+
+
+@pytest.mark.parametrize("code", [(429, "quota-exceeded"), (503, "unavailable")])
+def test_a_wait_of_more_than_a_minute_is_left_to_the_caller(pauses: list[float], code: tuple[int, str]) -> None:
+    server = Scripted(problem(*code, retry_after="61"), answer(200, {"version": "1"}))
+    with Client(transport=server.transport) as client, pytest.raises(errander.ApiError) as caught:
+        client.version()
+    assert caught.value.retry_after == 61.0
+    assert (len(server.requests), pauses) == (1, [])
 
 
 def test_after_the_last_try_the_error_comes_out(pauses: list[float]) -> None:
@@ -155,12 +176,16 @@ def test_a_refusal_is_not_tried_again(pauses: list[float]) -> None:
         (403, "forbidden", errander.Forbidden),
         (404, "not-found", errander.NotFound),
         (405, "method-not-allowed", errander.BadRequest),
+        (408, "request-timeout", errander.RequestTimeout),
         (409, "job-already-final", errander.JobAlreadyFinal),
         (409, "job-not-waiting", errander.JobNotWaiting),
         (409, "not-replayable", errander.NotReplayable),
         (409, "unique-conflict", errander.UniqueConflict),
         (409, "idempotency-in-flight", errander.IdempotencyInFlight),
+        (409, "key-not-active", errander.KeyNotActive),
+        (409, "rotation-under-way", errander.RotationUnderWay),
         (409, "of-the-future", errander.Conflict),
+        (412, "precondition-failed", errander.PreconditionFailed),
         (413, "payload-too-large", errander.BadRequest),
         (415, "unsupported-media-type", errander.BadRequest),
         (422, "validation-failed", errander.ValidationFailed),
@@ -178,6 +203,32 @@ def test_every_code_has_its_error(status: int, code: str, kind: type[errander.Ap
         client.jobs.get("job-1")
     assert type(caught.value) is kind
     assert str(caught.value).startswith(f"{status} {code}: why (request req-7)")
+
+
+def test_the_servers_codes_and_the_errors_are_the_same() -> None:
+    assert set(_BY_CODE) == set(CODES)
+    for code, row in CODES.items():
+        by_status = error_class(row.status, "")
+        assert issubclass(_BY_CODE[code], by_status) or code == "idempotency-key-reused", code
+
+
+def test_a_refused_value_is_said_once() -> None:
+    errors = [
+        {"pointer": "/payload/n", "detail": "too small", "code": "minimum"},
+        {"pointer": "/payload/m", "detail": "too large", "code": "maximum"},
+    ]
+    server = Scripted(problem(422, "validation-failed", "/payload/n: too small (and 1 more)", errors=errors))
+    with Client(transport=server.transport) as client, pytest.raises(errander.ValidationFailed) as caught:
+        client.submit("t")
+    said = "422 validation-failed: /payload/n: too small (and 1 more) (request req-7); /payload/m: too large"
+    assert str(caught.value) == said
+
+
+def test_a_task_that_is_not_known_says_what_comes_close() -> None:
+    server = Scripted(problem(422, "unknown-task", "no task 'demo.ecko' is known", similar=["demo.echo", "demo.eco"]))
+    with Client(transport=server.transport) as client, pytest.raises(errander.TaskNotKnown) as caught:
+        client.submit("demo.ecko")
+    assert str(caught.value).endswith("is known (request req-7); did you mean demo.echo or demo.eco?")
 
 
 def test_errors_carry_what_the_problem_says() -> None:

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from ._api_errors import IdempotencyKeyReused as IdempotencyKeyReused
     from ._api_errors import JobAlreadyFinal as JobAlreadyFinal
     from ._api_errors import JobNotWaiting as JobNotWaiting
+    from ._api_errors import KeyNotActive as KeyNotActive
     from ._api_errors import NotFound as NotFound
     from ._api_errors import NotReplayable as NotReplayable
+    from ._api_errors import PreconditionFailed as PreconditionFailed
     from ._api_errors import QuotaExceeded as QuotaExceeded
+    from ._api_errors import RequestTimeout as RequestTimeout
+    from ._api_errors import RotationUnderWay as RotationUnderWay
     from ._api_errors import ServerError as ServerError
     from ._api_errors import TaskNotKnown as TaskNotKnown
     from ._api_errors import Unauthenticated as Unauthenticated
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from ._backoff import Linear as Linear
     from ._backoff import parse_backoff as parse_backoff
     from ._client import AsyncClient as AsyncClient
+    from ._consistency import Consistency as Consistency
+    from ._consistency import Finding as Finding
     from ._context import AttemptPort as AttemptPort
     from ._context import Context as Context
     from ._context import JobInfo as JobInfo
@@ -59,6 +65,7 @@ if TYPE_CHECKING:
     from ._filters import JobFilter as JobFilter
     from ._handles import AsyncJobHandle as AsyncJobHandle
     from ._handles import JobHandle as JobHandle
+    from ._job_flows import JobEdit as JobEdit
     from ._keys import ApiKey as ApiKey
     from ._loading import load_tasks as load_tasks
     from ._models import Changed as Changed
@@ -101,6 +108,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "_audit": ("AuditEntry",),
     "_backoff": ("Backoff", "BackoffInvalid", "Exponential", "Fixed", "Linear", "parse_backoff"),
     "_client": ("AsyncClient",),
+    "_consistency": ("Consistency", "Finding"),
     "_context": ("AttemptPort", "Context", "JobInfo", "SyncContext"),
     "_api_errors": (
         "ApiError",
@@ -113,9 +121,13 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "IdempotencyKeyReused",
         "JobAlreadyFinal",
         "JobNotWaiting",
+        "KeyNotActive",
         "NotFound",
         "NotReplayable",
+        "PreconditionFailed",
         "QuotaExceeded",
+        "RequestTimeout",
+        "RotationUnderWay",
         "ServerError",
         "TaskNotKnown",
         "Unauthenticated",
@@ -142,6 +154,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "_explain": ("Explanation", "Reason", "StartEstimate"),
     "_filters": ("JobFilter",),
     "_handles": ("AsyncJobHandle", "JobHandle"),
+    "_job_flows": ("JobEdit",),
     "_keys": ("ApiKey",),
     "_loading": ("load_tasks",),
     "_models": (
@@ -190,6 +203,7 @@ __all__ = [
     "Client",
     "Conflict",
     "ConnectionFailed",
+    "Consistency",
     "Context",
     "DuplicateTask",
     "ErranderError",
@@ -198,6 +212,7 @@ __all__ = [
     "Exponential",
     "Fail",
     "FieldError",
+    "Finding",
     "Fixed",
     "Forbidden",
     "HistoryEntry",
@@ -207,6 +222,7 @@ __all__ = [
     "Job",
     "JobAlreadyFinal",
     "JobCancelled",
+    "JobEdit",
     "JobEnded",
     "JobError",
     "JobFailed",
@@ -214,19 +230,23 @@ __all__ = [
     "JobHandle",
     "JobInfo",
     "JobNotWaiting",
+    "KeyNotActive",
     "Linear",
     "NewJob",
     "NotFound",
     "NotReplayable",
     "PayloadInvalid",
+    "PreconditionFailed",
     "Progress",
     "Queue",
     "QuotaExceeded",
     "Readiness",
     "Reason",
     "Registry",
+    "RequestTimeout",
     "ResultInvalid",
     "Retry",
+    "RotationUnderWay",
     "ServerError",
     "Signal",
     "Snooze",

@@ -74,15 +74,22 @@ class BadAnswer(ApiError):
 
 
 class BadRequest(ApiError):
-    """The request was malformed, too large, or of a kind the route does not take."""
+    """The request was malformed, too large, of a kind the route does not take, or for a name the server does not serve."""
+
+
+class RequestTimeout(ApiError):
+    """The request did not arrive in time, so nothing was done. It was tried again and still did not."""
 
 
 class ValidationFailed(ApiError):
     """The request did not validate; `errors` points at each refused value."""
 
     def __str__(self) -> str:
-        listed = "; ".join(f"{error.pointer or '/'}: {error.detail}" for error in self.errors[:5])
-        return f"{super().__str__()}: {listed}" if listed else super().__str__()
+        # `detail` most often begins with the first of them
+        listed = [
+            f"{error.pointer or '/'}: {error.detail}" for error in self.errors[:5] if error.detail not in self.detail
+        ]
+        return "; ".join([super().__str__(), *listed])
 
 
 class TaskNotKnown(ValidationFailed):
@@ -93,6 +100,9 @@ class TaskNotKnown(ValidationFailed):
         """Known names that come close."""
         names = self.problem.get("similar")
         return tuple(str(name) for name in names) if isinstance(names, list) else ()
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; did you mean {' or '.join(self.similar)}?" if self.similar else super().__str__()
 
 
 class Unauthenticated(ApiError):
@@ -137,6 +147,14 @@ class UniqueConflict(Conflict):
     """Another job holds the unique key."""
 
 
+class KeyNotActive(Conflict):
+    """The API key has expired or was revoked, so it has no successor."""
+
+
+class RotationUnderWay(Conflict):
+    """The API key gives way to a successor already; two of one chain are valid at a time."""
+
+
 class IdempotencyInFlight(Conflict):
     """The first request with this key is still under way. It was retried and still was."""
 
@@ -149,6 +167,10 @@ class IdempotencyKeyReused(ApiError):
         """JSON pointers to the fields that differ."""
         pointers = self.problem.get("differs")
         return tuple(str(pointer) for pointer in pointers) if isinstance(pointers, list) else ()
+
+
+class PreconditionFailed(ApiError):
+    """The job has changed since it was read with the entity tag that `If-Match` named; nothing was done."""
 
 
 class QuotaExceeded(ApiError):
@@ -164,10 +186,15 @@ class ServerError(ApiError):
 
 
 _BY_CODE: Final[dict[str, type[ApiError]]] = {
+    "malformed-request": BadRequest,
     "malformed-json": BadRequest,
     "unsupported-media-type": BadRequest,
     "method-not-allowed": BadRequest,
     "payload-too-large": BadRequest,
+    "uri-too-long": BadRequest,
+    "headers-too-large": BadRequest,
+    "misdirected-request": BadRequest,
+    "request-timeout": RequestTimeout,
     "validation-failed": ValidationFailed,
     "unknown-task": TaskNotKnown,
     "unauthenticated": Unauthenticated,
@@ -177,6 +204,9 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "job-not-waiting": JobNotWaiting,
     "not-replayable": NotReplayable,
     "unique-conflict": UniqueConflict,
+    "key-not-active": KeyNotActive,
+    "rotation-under-way": RotationUnderWay,
+    "precondition-failed": PreconditionFailed,
     "idempotency-in-flight": IdempotencyInFlight,
     "idempotency-key-reused": IdempotencyKeyReused,
     "quota-exceeded": QuotaExceeded,
@@ -188,7 +218,9 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
     401: Unauthenticated,
     403: Forbidden,
     404: NotFound,
+    408: RequestTimeout,
     409: Conflict,
+    412: PreconditionFailed,
     422: ValidationFailed,
     429: QuotaExceeded,
     502: Unavailable,

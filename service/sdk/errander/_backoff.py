@@ -4,7 +4,7 @@ The wait before try n + 1, where n is the number of failures so far, is d x (1 -
 
     exponential   d = min(base x factor^(n-1), max)
     linear        d = min(base x n, max)
-    fixed         d = base
+    fixed         d = min(base, max)
 
 The cap comes before the jitter, so that jobs which all reached `max` still spread. Nothing here reads a clock or
 a random source of its own; both come from the caller.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from ._durations import LONGEST_SECONDS, Duration, to_seconds
+from ._durations import Duration, to_seconds
 from ._errors import AuthoringError
 
 LARGEST_FACTOR: Final = 1000.0
@@ -94,59 +94,54 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """The same wait, `base`, after every failure. Seconds or `timedelta`."""
+    """The same wait after every failure: `base`, or `max` where that is less. Seconds or `timedelta`."""
 
     kind: ClassVar[str] = "fixed"
     base: Duration = 2.0
+    max: Duration = 600.0
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
         _hold(self, "base", _duration(self.base, "base"))
+        _hold(self, "max", _duration(self.max, "max"))
         _hold(self, "jitter", _jitter(self.jitter))
 
     def delay(self, n: int, random: Callable[[], float]) -> float:
         """Seconds to wait after failure `n` (1 for the first). `random` returns a number in [0, 1)."""
         _failures(n)
-        return _spread(_seconds(self.base), self.jitter, random)
+        return _spread(min(_seconds(self.base), _seconds(self.max)), self.jitter, random)
 
     def to_dict(self) -> dict[str, Any]:
         """The wire form, every field in seconds."""
-        return {"kind": self.kind, "base": self.base, "jitter": self.jitter}
+        return {"kind": self.kind, "base": self.base, "max": self.max, "jitter": self.jitter}
 
 
 Backoff = Exponential | Linear | Fixed
 """Any of the three shapes."""
 
-_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    "exponential": ("base", "factor", "max", "jitter"),
-    "linear": ("base", "max", "jitter"),
-    "fixed": ("base", "max", "jitter"),
-}
+_KINDS: Final[dict[str, type[Backoff]]] = {"exponential": Exponential, "linear": Linear, "fixed": Fixed}
+_FIELDS: Final = ("base", "factor", "max", "jitter")
 
 
 def parse_backoff(value: Mapping[str, Any]) -> Backoff:
     """The backoff that a wire form such as `{"kind": "linear", "base": 5}` means; what is absent takes its default.
 
-    `max` on a fixed backoff lowers its base, since no wait is ever above `max`. Raises `BackoffInvalid` naming
-    the field.
+    A `factor` is taken for every kind, so that the kind of a job's backoff can be changed alone; only `exponential`
+    uses it. Raises `BackoffInvalid` naming the field.
     """
     if not isinstance(value, Mapping):
         raise BackoffInvalid("a backoff is an object such as {'kind': 'exponential', 'base': 2}")
     kind = value.get("kind", "exponential")
-    allowed = _FIELDS.get(kind) if isinstance(kind, str) else None
-    if allowed is None:
-        raise BackoffInvalid(f"kind must be one of {', '.join(_FIELDS)}, got {kind!r}", "kind")
+    made_of = _KINDS.get(kind) if isinstance(kind, str) else None
+    if made_of is None:
+        raise BackoffInvalid(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}", "kind")
     given = {name: item for name, item in value.items() if name != "kind"}
     for name in given:
-        if name not in allowed:
-            raise BackoffInvalid(f"a backoff of kind {kind} has no field {name!r}; it has {', '.join(allowed)}", name)
-    if kind == "exponential":
-        return Exponential(**given)
-    if kind == "linear":
-        return Linear(**given)
-    cap = _duration(given.pop("max", LONGEST_SECONDS), "max")
-    fixed = Fixed(**given)
-    return Fixed(min(_seconds(fixed.base), cap), fixed.jitter)
+        if name not in _FIELDS:
+            raise BackoffInvalid(f"a backoff has no field {name!r}; it has {', '.join(_FIELDS)}", name)
+    if "factor" in given and made_of is not Exponential:
+        _number(given.pop("factor"), "factor", 1.0, LARGEST_FACTOR)
+    return made_of(**given)
 
 
 def _hold(instance: object, field: str, value: float) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from ._api_errors import ApiError, BadAnswer
 from ._core import Core, parse
 from ._job_flows import new_key
-from ._json import dump_json
+from ._json import dump_body
 from ._models import Job
 from ._new_job import NewJob
 from ._wire import Flow
@@ -30,7 +30,7 @@ class Batcher:
         body = job.body()
         if job.idempotency_key is not None:
             body["idempotency_key"] = job.idempotency_key
-        text = dump_json(body)
+        text = dump_body(body)
         if len(self._jobs) >= BATCH_JOBS or self._size + len(text) > BATCH_BYTES:
             yield from self.rest()
         self._jobs.append(job)

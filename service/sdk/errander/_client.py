@@ -11,6 +11,7 @@ from . import _job_flows as flows
 from ._audit import AsyncAudit
 from ._backoff import Backoff
 from ._batches import Batcher, submit_batch
+from ._consistency import Consistency
 from ._core import Core
 from ._dead_letter import AsyncDeadLetter
 from ._durations import Duration
@@ -152,6 +153,10 @@ class AsyncClient:
     async def stats(self) -> Stats:
         """Counts over the whole service."""
         return await self._runner.run(self._runner.core.read(Stats, "/v1/stats"))
+
+    async def consistency(self) -> Consistency:
+        """Whether what is stored obeys its own rules; a look at most ten seconds old."""
+        return await self._runner.run(self._runner.core.read(Consistency, "/v1/consistency"))
 
     async def ready(self) -> Readiness:
         """Whether the service can work. An answer that says no is no error; no answer is `ConnectionFailed`."""

@@ -1,10 +1,10 @@
 """One exchange with the API, to its end: what is sent, what is tried again, and which error it becomes.
 
 What is tried again, at most `retries` times, with growing jittered pauses and never sooner than a `Retry-After`
-(up to a minute) asks:
+asks (one of more than a minute is the caller's to wait for: the error comes out at once):
 
     no answer            if the request is repeatable, or never left
-    429, 503             always: the server says that it did nothing
+    408, 429, 503        always: the server says that it did nothing
     502, 504             if the request is repeatable: a proxy cannot know what was done
     409 in flight        always: the first request with this key is still under way
 
@@ -28,11 +28,12 @@ from ._api_errors import (
     ConnectionFailed,
     IdempotencyInFlight,
     QuotaExceeded,
+    RequestTimeout,
     Unavailable,
     error_class,
 )
 from ._backoff import Exponential
-from ._json import dump_json
+from ._json import dump_body
 from ._wire import Answer, Call, Flow, Pause
 
 LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -56,7 +57,7 @@ class Read(BaseModel, extra="ignore", frozen=True):
         if not isinstance(data, dict):
             return handler(data)
         read = handler({name: value for name, value in data.items() if value is not None})
-        read._raw = data
+        read._raw = data  # noqa: SLF001 - of this very class, whose fields are frozen
         return read
 
     @property
@@ -110,9 +111,10 @@ class Core:
             if answer.status < 300:
                 return _decode(answer)
             error = error_from(answer)
-            if pause is None or not _worth_repeating(error, repeatable=repeatable):
+            asked = error.retry_after or 0.0
+            if pause is None or asked > LONGEST_PAUSE_SECONDS or not _worth_repeating(error, repeatable=repeatable):
                 raise error
-            yield Pause(max(pause, min(error.retry_after or 0.0, LONGEST_PAUSE_SECONDS)))
+            yield Pause(max(pause, asked))
         raise AssertionError("the last try returns or raises")
 
     def read(self, model: type[M], path: str, *, params: Params | None = None) -> Flow[M]:
@@ -210,7 +212,7 @@ def _foreign_error(answer: Answer, request_id: str | None) -> ApiError:
 
 
 def _worth_repeating(error: ApiError, *, repeatable: bool) -> bool:
-    if isinstance(error, QuotaExceeded | IdempotencyInFlight):
+    if isinstance(error, RequestTimeout | QuotaExceeded | IdempotencyInFlight):
         return True
     return isinstance(error, Unavailable) and (repeatable or error.status == 503)
 
@@ -218,7 +220,7 @@ def _worth_repeating(error: ApiError, *, repeatable: bool) -> bool:
 def _encode(body: Any) -> bytes | None:
     if body is None or isinstance(body, bytes):
         return body
-    return dump_json(body)
+    return dump_body(body)
 
 
 def _decode(answer: Answer) -> Any:

@@ -17,7 +17,9 @@
     └── ApiError                   `.status`, `.code`, `.detail`, `.request_id`
         ├── ConnectionFailed       no answer: refused, reset, timed out (status 0)
         ├── BadAnswer              an answer that is not this API's
-        ├── BadRequest             malformed-json, unsupported-media-type, method-not-allowed, payload-too-large
+        ├── BadRequest             malformed-request, malformed-json, unsupported-media-type, method-not-allowed,
+        │                          payload-too-large, uri-too-long, headers-too-large, misdirected-request
+        ├── RequestTimeout         request-timeout
         ├── ValidationFailed       validation-failed; `.errors`
         │   └── TaskNotKnown       unknown-task; `.similar`
         ├── Unauthenticated        unauthenticated
@@ -28,8 +30,11 @@
         │   ├── JobNotWaiting      job-not-waiting
         │   ├── NotReplayable      not-replayable
         │   ├── UniqueConflict     unique-conflict
+        │   ├── KeyNotActive       key-not-active
+        │   ├── RotationUnderWay   rotation-under-way
         │   └── IdempotencyInFlight idempotency-in-flight
         ├── IdempotencyKeyReused   idempotency-key-reused; `.job_id`, `.differs`
+        ├── PreconditionFailed     precondition-failed
         ├── QuotaExceeded          quota-exceeded; `.retry_after`
         ├── Unavailable            unavailable, and any 502, 503, 504; `.retry_after`
         └── ServerError            internal, and any other 5xx

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ._api_errors import ApiError, BadAnswer, ConnectionFailed, QuotaExceeded, Unavailable
+from ._api_errors import ApiError, BadAnswer, ConnectionFailed, QuotaExceeded, RequestTimeout, Unavailable
 from ._core import LONGEST_PAUSE_SECONDS, PAUSES, Params, error_from, parse, segment
 from ._errors import EventsLost
 from ._filters import JobFilter, filter_params
@@ -125,12 +125,12 @@ class Follower:
         """Seconds before the next connection. Raises `error` where that would not help."""
         if error is None:
             return self._parser.retry
-        if not isinstance(error, ConnectionFailed | Unavailable | QuotaExceeded):
+        if not isinstance(error, ConnectionFailed | Unavailable | QuotaExceeded | RequestTimeout):
             raise error
         self._failures += 1
-        if not self._opened and self._failures > self._retries:
+        asked = error.retry_after or 0.0
+        if asked > LONGEST_PAUSE_SECONDS or (not self._opened and self._failures > self._retries):
             raise error
-        asked = min(error.retry_after or 0.0, LONGEST_PAUSE_SECONDS)
         return max(asked, PAUSES.delay(self._failures, random.random))
 
 

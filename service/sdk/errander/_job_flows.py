@@ -1,28 +1,36 @@
 """What can be asked about jobs and done to them, as flows; `_jobs` and `_handles` give them their two surfaces."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypedDict
 
+from ._backoff import Backoff
 from ._core import Core, Params, items_of, parse, segment
 from ._durations import Duration, to_seconds
 from ._filters import JobFilter, filter_body, filter_params
 from ._models import Changed, HistoryEntry, Job, Page
 from ._new_job import NewJob, Payload, wire_fields, wire_value
+from ._task import Priority
 from ._wire import Flow
 
 LONGEST_WAIT: Final = 30
 """Seconds that a submit may wait."""
 
 
-class Unset:
-    """Says that an argument was not given, where None has a meaning of its own."""
+class JobEdit(TypedDict, total=False):
+    """Fields of a job that waits, as they shall be; what is absent stays. `expires_at=None` means: never."""
 
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset()
+    priority: Priority
+    pool: str
+    run_at: datetime
+    payload: Payload
+    max_attempts: int
+    timeout: Duration
+    backoff: Backoff | Mapping[str, Any]
+    expires_at: datetime | None
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
 
 
 def submit(core: Core, job: NewJob, *, wait: Duration | None) -> Flow[Job]:
@@ -98,12 +106,11 @@ def history(core: Core, job_id: str) -> Flow[list[HistoryEntry]]:
     return core.read_list(HistoryEntry, f"{_path(job_id)}/history")
 
 
-def edit(core: Core, job_id: str, fields: Mapping[str, Any]) -> Flow[Job]:
-    """PATCH a waiting job with those `fields` that are not UNSET; None is sent as null."""
-    given = {name: value for name, value in fields.items() if not isinstance(value, Unset)}
-    if not given:
+def edit(core: Core, job_id: str, fields: JobEdit) -> Flow[Job]:
+    """PATCH a waiting job with those `fields` that are there; None is sent as null."""
+    if not fields:
         raise ValueError("give at least one field to edit")
-    body = {name: None if value is None else wire_value(name, value) for name, value in given.items()}
+    body = {name: None if value is None else wire_value(name, value) for name, value in fields.items()}
     answer = yield from core.call("PATCH", _path(job_id), body=body)
     return parse(Job, answer)
 

@@ -1,21 +1,18 @@
 """`client.jobs`: find jobs, and act on them one by one or many at a time."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Unpack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Unpack
 
 from . import _job_flows as flows
-from ._backoff import Backoff
 from ._durations import Duration
 from ._events import awatch_job, watch_job
 from ._explain import Explanation, explain
 from ._filters import JobFilter
 from ._handles import AsyncJobHandle, JobHandle
-from ._job_flows import UNSET, PageReader, Unset
+from ._job_flows import JobEdit, PageReader
 from ._models import Changed, HistoryEntry, Job
 from ._new_job import Payload
 from ._runner import AsyncRunner, Runner
-from ._task import Priority
 from ._wire import Flow
 
 _PATH = "/v1/jobs"
@@ -82,34 +79,8 @@ class Jobs:
         """Why a job is not running, in words and fields."""
         return self._runner.run(explain(self._runner.core, job_id))
 
-    def edit(
-        self,
-        job_id: str,
-        *,
-        priority: Priority | Unset = UNSET,
-        pool: str | Unset = UNSET,
-        run_at: datetime | Unset = UNSET,
-        payload: Payload | Unset = UNSET,
-        max_attempts: int | Unset = UNSET,
-        timeout: Duration | Unset = UNSET,
-        backoff: Backoff | Mapping[str, Any] | Unset = UNSET,
-        expires_at: datetime | Unset | None = UNSET,
-        tags: Sequence[str] | Unset = UNSET,
-        metadata: Mapping[str, Any] | Unset = UNSET,
-    ) -> JobHandle:
+    def edit(self, job_id: str, **fields: Unpack[JobEdit]) -> JobHandle:
         """Change the given fields of a job that waits. Raises `JobNotWaiting`, `ValidationFailed`."""
-        fields = {
-            "priority": priority,
-            "pool": pool,
-            "run_at": run_at,
-            "payload": payload,
-            "max_attempts": max_attempts,
-            "timeout": timeout,
-            "backoff": backoff,
-            "expires_at": expires_at,
-            "tags": tags,
-            "metadata": metadata,
-        }
         return self._handle(flows.edit(self._runner.core, job_id, fields))
 
     def cancel_many(
@@ -205,34 +176,8 @@ class AsyncJobs:
         """Why a job is not running, in words and fields."""
         return await self._runner.run(explain(self._runner.core, job_id))
 
-    async def edit(
-        self,
-        job_id: str,
-        *,
-        priority: Priority | Unset = UNSET,
-        pool: str | Unset = UNSET,
-        run_at: datetime | Unset = UNSET,
-        payload: Payload | Unset = UNSET,
-        max_attempts: int | Unset = UNSET,
-        timeout: Duration | Unset = UNSET,
-        backoff: Backoff | Mapping[str, Any] | Unset = UNSET,
-        expires_at: datetime | Unset | None = UNSET,
-        tags: Sequence[str] | Unset = UNSET,
-        metadata: Mapping[str, Any] | Unset = UNSET,
-    ) -> AsyncJobHandle:
+    async def edit(self, job_id: str, **fields: Unpack[JobEdit]) -> AsyncJobHandle:
         """Change the given fields of a job that waits. Raises `JobNotWaiting`, `ValidationFailed`."""
-        fields = {
-            "priority": priority,
-            "pool": pool,
-            "run_at": run_at,
-            "payload": payload,
-            "max_attempts": max_attempts,
-            "timeout": timeout,
-            "backoff": backoff,
-            "expires_at": expires_at,
-            "tags": tags,
-            "metadata": metadata,
-        }
         return await self._handle(flows.edit(self._runner.core, job_id, fields))
 
     async def cancel_many(

@@ -1,6 +1,7 @@
 """Python values as strict JSON text, the same for a payload that is sent and a result that is kept."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -18,6 +19,33 @@ def dump_json(value: Any) -> bytes:
     if b"NaN" in text or b"Infinity" in text:  # perhaps only inside a string: then this passes
         json.loads(text, parse_constant=_refuse_constant)
     return text
+
+
+def dump_body(body: Any) -> bytes:
+    """A request body as JSON text. Raises `ValueError` with a JSON pointer to what cannot be written."""
+    try:
+        return dump_json(body)
+    except ValueError as error:
+        where, why = _culprit(body, error)
+        raise ValueError(f"{where}: {why}" if where else str(why)) from error
+
+
+def _culprit(value: Any, error: ValueError) -> tuple[str, ValueError]:
+    """The smallest part of `value` that cannot be written, as a JSON pointer, and why."""
+    where = ""
+    above: set[int] = set()
+    while id(value) not in above:  # a cycle has no smallest part
+        above.add(id(value))
+        parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        for name, part in parts:
+            try:
+                dump_json(part)
+            except ValueError as inside:
+                where, value, error = f"{where}/{name}", part, inside
+                break
+        else:
+            break
+    return where, error
 
 
 def _refuse_constant(name: str) -> None:

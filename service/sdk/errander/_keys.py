@@ -134,14 +134,22 @@ class AsyncKeys:
         return await self._runner.run(_rotate(self._runner.core, key_id, overlap))
 
 
-def _create(core: Core, name: str, scopes: Sequence[str], **more: Any) -> Flow[ApiKey]:
+def _create(
+    core: Core,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    tasks: Sequence[str] | None,
+    max_priority: Priority | None,
+    expires_in: Duration | None,
+) -> Flow[ApiKey]:
     body: dict[str, Any] = {"name": name, "scopes": list(scopes)}
-    if more["tasks"] is not None:
-        body["tasks"] = list(more["tasks"])
-    if more["max_priority"] is not None:
-        body["max_priority"] = more["max_priority"]
-    if more["expires_in"] is not None:
-        body["expires_in"] = to_seconds(more["expires_in"], "expires_in")
+    if tasks is not None:
+        body["tasks"] = list(tasks)
+    if max_priority is not None:
+        body["max_priority"] = max_priority
+    if expires_in is not None:
+        body["expires_in"] = to_seconds(expires_in, "expires_in")
     return core.act(ApiKey, _PATH, body, repeatable=False)
 
 

@@ -215,7 +215,7 @@ def _has(node: Any, step: int | str) -> bool:
 
 def caller_names(depth: int) -> dict[str, Any]:
     """The local names of the function `depth` frames up, for annotations of a task defined inside a function."""
-    frame = sys._getframe(depth)
+    frame = sys._getframe(depth)  # noqa: SLF001 - `inspect.currentframe` is the same without a depth
     return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
 
 

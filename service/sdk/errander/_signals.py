@@ -20,7 +20,7 @@ class Signal(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        return self.reason
+        return str(self.reason)  # an error that was caught is often given as the reason
 
 
 class Retry(Signal):

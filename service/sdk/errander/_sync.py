@@ -11,6 +11,7 @@ from . import _job_flows as flows
 from ._audit import Audit
 from ._backoff import Backoff
 from ._batches import Batcher, submit_batch
+from ._consistency import Consistency
 from ._core import Core
 from ._dead_letter import DeadLetter
 from ._durations import Duration
@@ -152,6 +153,10 @@ class Client:
     def stats(self) -> Stats:
         """Counts over the whole service."""
         return self._runner.run(self._runner.core.read(Stats, "/v1/stats"))
+
+    def consistency(self) -> Consistency:
+        """Whether what is stored obeys its own rules; a look at most ten seconds old."""
+        return self._runner.run(self._runner.core.read(Consistency, "/v1/consistency"))
 
     def ready(self) -> Readiness:
         """Whether the service can work. An answer that says no is no error; no answer is `ConnectionFailed`."""

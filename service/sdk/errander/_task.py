@@ -112,7 +112,8 @@ class Task(Generic[P, R]):
     def validate(self, payload: Mapping[str, Any] | str | bytes) -> dict[str, Any]:
         """The keyword arguments that a payload (a mapping of JSON values, or JSON text) means.
 
-        Raises `PayloadInvalid` with a JSON pointer for each refused value.
+        Raises `PayloadInvalid` with a JSON pointer for each refused value. What a validator of the task's own raises
+        otherwise (anything but `ValueError` and `AssertionError`) passes through: it says nothing about the payload.
         """
         try:
             values = self._signature.validate(payload)

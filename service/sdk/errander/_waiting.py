@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from ._api_errors import ApiError, ConnectionFailed, QuotaExceeded, Unavailable
+from ._api_errors import ApiError, ConnectionFailed, QuotaExceeded, RequestTimeout, Unavailable
 from ._core import LONGEST_PAUSE_SECONDS, Core, parse, segment
 from ._durations import Duration, to_seconds
 from ._errors import WaitTimeout
@@ -33,7 +33,7 @@ def wait(core: Core, job: Job, timeout: Duration | None) -> Flow[Job]:
         try:
             job = yield from _look(core, job.id, held, left)
             pauses = core.pauses_while_waiting()
-        except (ConnectionFailed, Unavailable, QuotaExceeded) as error:
+        except (ConnectionFailed, Unavailable, QuotaExceeded, RequestTimeout) as error:
             trouble = error
         if job.is_final:
             return job

@@ -11,14 +11,14 @@ from ._session import REFUSED
 GROUP: Final = "errander.local"
 
 
-def local_command(name: str) -> Callable[[Namespace], int]:
-    """The command `name`; where the server is not installed, one that says so."""
+def local_command(name: str, flag: str) -> Callable[[Namespace], int]:
+    """The command `name`, asked for by `flag`; where the server is not installed, one that says so."""
     for entry in entry_points(group=GROUP, name=name):
         found: Callable[[Namespace], int] = entry.load()
         return found
-    return _not_installed
 
+    def not_installed(_args: Namespace) -> int:
+        print(f"errander: {flag} needs the server's code: run it where the API or a worker runs", file=sys.stderr)
+        return REFUSED
 
-def _not_installed(_args: Namespace) -> int:
-    print("errander: --local needs the server's code: run it where the API or a worker runs", file=sys.stderr)
-    return REFUSED
+    return not_installed

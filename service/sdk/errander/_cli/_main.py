@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     parser = build_parser(with_server=_may_be_server_command(words))
     try:
-        args = parser.parse_args(words)
+        args, rest = parser.parse_known_args(words)
+        if getattr(args, "takes_rest", False):  # a command that passes on what it does not know itself
+            args.rest = rest
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
     except SystemExit as end:  # argparse ends the program for --help, --version and usage errors
         return end.code if isinstance(end.code, int) else 2
     command: Callable[[argparse.Namespace], int | None] | None = getattr(args, "func", None)

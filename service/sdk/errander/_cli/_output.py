@@ -88,7 +88,8 @@ def _print_table(records: list[Record], columns: Sequence[Column]) -> None:
         return
     headings = [heading for heading, _ in columns]
     widths = [max(len(row[index]) for row in [headings, *rows]) for index in range(len(columns))]
-    for row in [headings, *rows]:
+    _line("  ".join(heading.ljust(width) for heading, width in zip(headings, widths, strict=True)).rstrip())
+    for row in rows:
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         _line("  ".join(_coloured(text, text.strip()) for text in padded).rstrip())
 

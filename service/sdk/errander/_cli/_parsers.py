@@ -11,7 +11,7 @@ from typing import Any, Final
 from ._arguments import duration, instant, pair, positive, up_to
 
 CLIENT_COMMANDS: Final = frozenset(
-    {"job", "queue", "task", "dead-letter", "workers", "status", "bench", "key", "audit"}
+    {"job", "queue", "task", "dead-letter", "workers", "status", "bench", "key", "audit", "fsck"}
 )
 PRIORITIES: Final = ("high", "default", "low")
 
@@ -31,6 +31,7 @@ def add_client_commands(subparsers: Subparsers) -> None:
     _add_bench(subparsers)
     _add_key(_group(subparsers, "key", "API keys: make, list, rotate, revoke"))
     _add_audit(_group(subparsers, "audit", "who did what"))
+    _add_fsck(subparsers)
 
 
 def _add_job(group: Subparsers) -> None:
@@ -75,7 +76,8 @@ def _add_submit(group: Subparsers) -> None:
     when.add_argument("--run-at", type=instant, metavar="TIME", help="start then, for example 2030-01-01T08:00:00Z")
     submit.add_argument("--expires-in", type=duration, metavar="DURATION", help="cancel it if it has not started")
     submit.add_argument("--key", metavar="KEY", help="idempotency key: the same key never makes a second job")
-    submit.add_argument("--max-attempts", type=positive, metavar="N")
+    submit.add_argument("--max-attempts", type=positive, metavar="N", help="1: no other start after a failure")
+    submit.add_argument("--max-crashes", type=positive, metavar="N", help="1: no other start after its worker died")
     submit.add_argument("--timeout", type=duration, metavar="DURATION", help="of one attempt")
     submit.add_argument("--tag", dest="tags", action="append", metavar="TAG")
     submit.add_argument("--metadata", type=pair, action="append", metavar="NAME=VALUE")
@@ -139,8 +141,8 @@ def _add_bench(subparsers: Subparsers) -> None:
 
 
 def _add_key(group: Subparsers) -> None:
-    create = _leaf(group, "create", "make an API key and print it, this once", _later("_key", "create"))
-    create.set_defaults(func=_local_or("_key", "create"))
+    command = _local_or(_later("_key", "create"), "key-create", "local")
+    create = _leaf(group, "create", "make an API key and print it, this once", command)
     create.add_argument("--name", required=True, metavar="NAME", help="what it is for")
     create.add_argument(
         "--scope", dest="scopes", action="append", required=True, metavar="SCOPE", help="a scope or a role; repeat"
@@ -171,6 +173,18 @@ def _add_audit(group: Subparsers) -> None:
         found.add_argument(f"--{name}", type=instant, metavar="TIME")
     found.add_argument("--limit", type=positive, default=50, metavar="N", help="at most so many (50)")
     found.add_argument("--ids", action="store_true", help="also the id of every job of a bulk change")
+
+
+def _add_fsck(subparsers: Subparsers) -> None:
+    command = _local_or(_later("_fsck", "fsck"), "fsck", "full", "repair")
+    fsck = _leaf(subparsers, "fsck", "check what is stored for broken rules, and mend it", command)
+    fsck.description = (
+        "Looks for contradictions between jobs, queue, leases and hints, one line each, and says what to do. "
+        "Asks the API, or with --full and --repair DATABASE_URL and REDIS_URL themselves. "
+        "Exit code 0: no errors (warnings are shown), 1: errors are left, 5: it could not be checked."
+    )
+    fsck.add_argument("--full", action="store_true", help="read every row, not only what is new, waits or runs")
+    fsck.add_argument("--repair", action="store_true", help="mend what is safe to mend; running while jobs run is fine")
 
 
 def _add_filters(parser: argparse.ArgumentParser, *, status: bool = True, payload: bool = True) -> None:
@@ -225,14 +239,14 @@ def _leaf(subparsers: Subparsers, name: str, text: str, command: Command) -> arg
     return parser
 
 
-def _local_or(module: str, name: str) -> Command:
-    """The same as `_later`, but with `--local` what the server's distribution brings for it."""
-    remote = _later(module, name)
+def _local_or(remote: Command, entry: str, *flags: str) -> Command:
+    """`remote`, but with any of `flags` what the server's distribution brings for it as `entry`."""
 
     def command(args: argparse.Namespace) -> int:
-        if not args.local:
+        asked = [f"--{flag}" for flag in flags if getattr(args, flag)]
+        if not asked:
             return remote(args)
-        run: Command = importlib.import_module("._local", __package__).local_command("key-create")
+        run: Command = importlib.import_module("._local", __package__).local_command(entry, asked[0])
         return run(args)
 
     return command

@@ -83,9 +83,7 @@ def _one_line(error: Exception) -> str:
     match error:
         case ConnectionFailed():
             return f"{said}; is the API running? start it with `errander dev`, or give its address with --url"
-        case TaskNotKnown() if error.similar:
-            return f"{said}; did you mean {' or '.join(error.similar)}?"
-        case TaskNotKnown():
+        case TaskNotKnown() if not error.similar:
             return f"{said}; `errander task list` shows what is known"
         case Unauthenticated():
             return f"{said}; set ERRANDER_TOKEN to an API key"

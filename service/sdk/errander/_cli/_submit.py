@@ -25,6 +25,7 @@ def submit(args: Namespace, client: Client) -> int:
         expires_in=args.expires_in,
         idempotency_key=args.key,
         max_attempts=args.max_attempts,
+        max_crashes=args.max_crashes,
         timeout=args.timeout,
         tags=args.tags,
         metadata=dict(args.metadata) if args.metadata else None,

@@ -207,7 +207,8 @@ class FakeErrander:
         except UnknownTask as error:
             if not self.accept_unknown:
                 problem = {"similar": list(error.similar)}
-                raise ApiError(str(error), status=422, code="unknown-task", problem=problem) from error
+                detail = f"no task {error.task!r} is known"
+                raise ApiError(detail, status=422, code="unknown-task", problem=problem) from error
         except PayloadInvalid as error:
             found = [item._replace(pointer=f"/payload{item.pointer}") for item in error.errors]
             raise _invalid(str(error), found) from error
