@@ -1,8 +1,9 @@
 """Answers that are expensive to compute and may be a moment old.
 
-A value is kept for a second, or for twenty times what computing it took, whichever is longer, so that a large
-deployment spends at most a twentieth of one connection on its statistics however often it is asked. Whoever comes while a
-value is being renewed gets the old one, unless that is older than `LONGEST_SECONDS`.
+A value is kept for a second, or for twenty times what computing it took, whichever is longer, and for 30 seconds at most.
+So a large deployment spends at most a twentieth of one connection on its statistics however often it is asked, as long as
+computing them takes less than a second and a half. Whoever comes while a value is being renewed gets the old one, until
+that has been overdue for 30 seconds.
 """
 
 import asyncio
@@ -17,8 +18,10 @@ KEEP_SECONDS = 1.0
 """How long a value is kept at least."""
 COST_FACTOR = 20.0
 """How many times longer a value is kept than it took to compute."""
-LONGEST_SECONDS = 30.0
-"""How long a value is kept at most beyond its cost."""
+LONGEST_KEEP_SECONDS = 30.0
+"""How long a value is kept at most, whatever it cost: nobody should look at older figures without knowing."""
+LONGEST_STALE_SECONDS = 30.0
+"""How long beyond that it is still given out while it is being renewed; then whoever asks waits for the new one."""
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class Fresh:
             renewal = asyncio.create_task(self._renew(name, compute), name=f"errander.fresh.{name}")
             self._renewals[name] = renewal
             renewal.add_done_callback(lambda _: self._renewals.pop(name, None))
-        elif kept is not None and now - kept.at < kept.keep + LONGEST_SECONDS:
+        elif kept is not None and now - kept.at < kept.keep + LONGEST_STALE_SECONDS:
             return cast("T", kept.value)
         # Shielded: a client that goes away must not take the value from the others who wait for it.
         return cast("T", (await asyncio.shield(renewal)).value)
@@ -56,7 +59,7 @@ class Fresh:
         started = self._clock()
         value = await compute()
         now = self._clock()
-        keep = min(max(KEEP_SECONDS, COST_FACTOR * (now - started)), LONGEST_SECONDS)
+        keep = min(max(KEEP_SECONDS, COST_FACTOR * (now - started)), LONGEST_KEEP_SECONDS)
         kept = self._kept[name] = _Kept(value, started, keep)
         return kept
 

@@ -1,6 +1,7 @@
-"""Which failpoints a process carries: a few, with small probabilities, derived from the seed. Pure."""
+"""Which failpoints a process carries: a few, with small probabilities, derived from the seed. And which have fired."""
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,16 @@ _PAUSES: Final = ("0.05", "0.3", "1", "5")
 """Seconds; the last is longer than a lease."""
 _API: Final = ("api.", "publisher.")
 _WORKERS_NEVER: Final = ("api.",)
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """Once: which failpoint did what, in which process, when by CLOCK_MONOTONIC."""
+
+    name: str
+    action: str
+    pid: int
+    at: float
 
 
 def rules(seed: int, who: str, generation: int, *, api: bool) -> str:
@@ -55,3 +66,11 @@ def log_of(folder: Path) -> Path:
 def when_of(folder: Path) -> Path:
     """While this file is there, failpoints fire."""
     return folder / "failpoints.now"
+
+
+def fired(log: Path) -> list[Fired]:
+    """What has fired so far, in the order of the log; nothing where there is no log yet."""
+    if not log.exists():
+        return []
+    lines = [line.split(" ") for line in log.read_text(encoding="utf-8").splitlines()]
+    return [Fired(name, action, int(pid), float(at)) for _, at, pid, name, action, *_ in lines]

@@ -1,4 +1,4 @@
-"""What clients were told against what is stored: I1, I2, I5, I10 and I12. Pure."""
+"""What clients were told against what is stored: I1, I2, I5, I10, I12 and I14. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -40,12 +40,12 @@ def _kept(request: Request, rows: dict[str, list[JobRow]]) -> Iterator[Violation
 
 
 def a_key_is_one_job(evidence: Evidence) -> Iterator[Violation]:
-    """I2: no key has two jobs, and whoever sent one again was told of the same job."""
+    """I2: no key of a tenant has two jobs, and whoever sent one again was told of the same job."""
     keyed = defaultdict(list)
     for row in evidence.rows.values():
         if row.key is not None:
-            keyed[row.key].append(row)
-    for key, found in keyed.items():
+            keyed[row.tenant, row.key].append(row)
+    for (_, key), found in keyed.items():
         for row in found[1:]:
             yield Violation("I2", f"key {key} made {found[0].id} and {row.id}", row.id)
     for request in evidence.records.requests:
@@ -107,6 +107,16 @@ def cancelled_is_over(evidence: Evidence) -> Iterator[Violation]:
             if run.attempt > seen.attempt:
                 text = f"attempt {run.attempt} started after its cancel was answered with CANCELLED"
                 yield Violation("I12", text, row.id)
+
+
+def tenants_are_apart(evidence: Evidence) -> Iterator[Violation]:
+    """I14: a job is its submitter's, and no answer told of another tenant's job or changed one."""
+    rows = _by_token(evidence)
+    for request in evidence.records.requests:
+        for row in (row for token in request.tokens for row in rows[token] if row.tenant != request.tenant):
+            yield Violation("I14", f"{request.tenant!r} submitted it, and it is stored as of {row.tenant!r}", row.id)
+    for text in evidence.records.foreign:
+        yield Violation("I14", text)
 
 
 def _by_token(evidence: Evidence) -> dict[str, list[JobRow]]:

@@ -7,14 +7,14 @@ anybody. What a lost answer leaves open stays `unknown`, and the checkers demand
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 import httpx
 
 from service.chaos.record import Outcome, Records, Request, Seen
-from service.chaos.workload import TASKS, Act, Body, Step, Submit
+from service.chaos.workload import MARK, TASKS, TENANTS, Act, Body, Step, Submit, other
 
 ANSWER_SECONDS: Final = 15.0
 """How long an answer may take; the API itself gives up on PostgreSQL sooner."""
@@ -25,14 +25,17 @@ _AT_ONCE = 150  # requests; more would only wait in the clients themselves
 _CONFLICTS = (404, 409, 422)
 """What an act may be answered with: the job has moved on."""
 _REFUSALS = (400, 404, 405, 413, 415, 422)
+_NEVER = (401, 403, 500)
+"""What no request of a run deserves: every one carries a key that may do it, and no outage is an excuse."""
 
 
 class Clients:
-    """All clients of one run, over `urls`, the APIs."""
+    """All clients of one run, over `urls`, the APIs; `keys` are the tenants' API keys."""
 
-    def __init__(self, urls: Sequence[str], seed: int) -> None:
+    def __init__(self, urls: Sequence[str], seed: int, keys: Mapping[str, str]) -> None:
         self.records = Records()
         self._urls = tuple(urls)
+        self._headers = {tenant: {"Authorization": f"Bearer {key}"} for tenant, key in keys.items()}
         self._random = random.Random(f"{seed}:clients")
         self._http = httpx.AsyncClient(
             timeout=ANSWER_SECONDS, limits=httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=20)
@@ -41,7 +44,10 @@ class Clients:
         self._under_way: set[asyncio.Task[None]] = set()
         self._sent: dict[str, tuple[Request, Submit]] = {}
         """Token → what was answered with 202, for acts to choose from."""
-        self._jobs: list[str] = []
+        self._jobs: list[tuple[str, str]] = []
+        """(job, tenant) of each."""
+        self._owners: dict[str, str] = {}
+        """Token of a job → tenant."""
         self._over = asyncio.Event()
         """Set: nothing is tried again any more."""
 
@@ -79,7 +85,7 @@ class Clients:
     async def resume_everything(self, queues: Sequence[str]) -> None:
         """Ends every pause, trying until it is answered."""
         for path in [f"/v1/queues/{queue}/resume" for queue in queues] + [f"/v1/tasks/{t}/resume" for t in TASKS]:
-            while (answer := await self._ask("POST", path)) is None or answer.status_code != 200:
+            while (answer := await self._ask(TENANTS[0], "POST", path)) is None or answer.status_code != 200:
                 await self._pause()
 
     # -- submitting --------------------------------------------------------------------------------------------------
@@ -88,12 +94,14 @@ class Clients:
         request = Request(
             submit.token,
             submit.tokens,
+            submit.tenant,
             delays=tuple(body.get("delay", 0.0) for body in submit.bodies),
             key=submit.key,
             keys=tuple(body.get("idempotency_key") for body in submit.bodies),
         )
         self.records.requests.append(request)
         self._sent[submit.token] = (request, submit)
+        self._owners |= dict.fromkeys(submit.tokens, submit.tenant)
         async with self._room:
             if submit.race:
                 await asyncio.gather(*(self._until_answered(request, submit, first=url) for url in self._urls))
@@ -114,7 +122,7 @@ class Clients:
         path, body = ("/v1/jobs/batch", {"jobs": submit.bodies}) if submit.batch else ("/v1/jobs", submit.bodies[0])
         request.tries += 1
         try:
-            answer = await self._exchange("POST", url + path, body, headers)
+            answer = await self._exchange(submit.tenant, "POST", url + path, body, headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             request.detail = repr(error)
             return True  # it never left
@@ -134,7 +142,7 @@ class Clients:
         known = request.outcome is Outcome.ACCEPTED
         request.accepted(tuple(job["id"] for job in document["jobs"]) if submit.batch else (document["id"],))
         if not known:
-            self._jobs.extend(request.ids)
+            self._jobs.extend((job, submit.tenant) for job in request.ids)
 
     # -- acting ------------------------------------------------------------------------------------------------------
 
@@ -149,7 +157,9 @@ class Clients:
                     await self._paused(act, f"/v1/tasks/{act.word}")
                 case "replay-dead":
                     body = {"filter": {"priority": act.word}, "limit": 10}
-                    self._count(act, await self._ask("POST", "/v1/dead-letter/replay", body))
+                    self._count(act, await self._ask(act.tenant, "POST", "/v1/dead-letter/replay", body))
+                case "list":
+                    await self._list(act)
                 case _:
                     await self._act_on_a_job(act)
 
@@ -157,15 +167,38 @@ class Clients:
         if not self._jobs:
             return
         # newer ones more often: most of the older ones have ended
-        job = self._jobs[-1 - int(len(self._jobs) * act.draw**3)]
+        job, tenant = self._jobs[-1 - int(len(self._jobs) * act.draw**3)]
         method, path, body = _request_of(act, job)
+        if act.foreign:
+            await self._trespass(other(tenant), method, path, body)
+            return
         sent = time.monotonic()
-        answer = await self._ask(method, path, body)
+        answer = await self._ask(tenant, method, path, body)
         if self._count(act, answer) and answer is not None:
             found = answer.json()
             self.records.seen.append(
                 Seen(job, found["status"], found["attempt"], found["replays"], sent, time.monotonic(), act.name)
             )
+
+    async def _trespass(self, tenant: str, method: str, path: str, body: Body | None) -> None:
+        """Does it as somebody whose job it is not: there must be no such job."""
+        answer = await self._ask(tenant, method, path, body)
+        if answer is None:
+            return
+        self._note("trespass")
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            said = f"{answer.status_code} {answer.text[:500]}"
+            self.records.foreign.append(f"{tenant!r} asked for {method} {path}, another tenant's, and got {said}")
+
+    async def _list(self, act: Act) -> None:
+        """Reads the newest jobs, and looks whose they are."""
+        answer = await self._ask(act.tenant, "GET", "/v1/jobs")
+        if not self._count(act, answer) or answer is None:
+            return
+        for job in answer.json()["items"]:
+            owner = self._owners.get(job["metadata"].get(MARK))
+            if owner != act.tenant:
+                self.records.foreign.append(f"{act.tenant!r} found job {job['id']} of {owner!r} in a list")
 
     async def _submit_again(self, act: Act) -> None:
         """A client that does not know that it has been answered."""
@@ -177,10 +210,10 @@ class Clients:
             self._note(act.name)
 
     async def _paused(self, act: Act, path: str) -> None:
-        if not self._count(act, await self._ask("POST", f"{path}/pause", {"reason": "chaos"})):
+        if not self._count(act, await self._ask(act.tenant, "POST", f"{path}/pause", {"reason": "chaos"})):
             return
         await asyncio.wait({asyncio.create_task(self._over.wait())}, timeout=act.seconds)
-        await self._ask("POST", f"{path}/resume")
+        await self._ask(act.tenant, "POST", f"{path}/resume")
 
     def _count(self, act: Act, answer: httpx.Response | None) -> bool:
         """Whether it was done."""
@@ -194,7 +227,7 @@ class Clients:
 
     # -- over the wire -----------------------------------------------------------------------------------------------
 
-    async def _ask(self, method: str, path: str, body: Body | None = None) -> httpx.Response | None:
+    async def _ask(self, tenant: str, method: str, path: str, body: Body | None = None) -> httpx.Response | None:
         """An answer that says something, from whichever API gives one; None where none does in time.
 
         A change may be made twice by this: clients that have lost an answer do so.
@@ -203,7 +236,7 @@ class Clients:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
-                answer = await self._exchange(method, url + path, body, {})
+                answer = await self._exchange(tenant, method, url + path, body, {})
             except httpx.HTTPError:
                 answer = None
             if answer is not None and (answer.is_success or answer.status_code in _CONFLICTS):
@@ -215,18 +248,18 @@ class Clients:
         return None
 
     async def _exchange(
-        self, method: str, url: str, body: Body | dict[str, Any] | None, headers: dict[str, str]
+        self, tenant: str, method: str, url: str, body: Body | dict[str, Any] | None, headers: dict[str, str]
     ) -> httpx.Response:
         began, status = time.monotonic(), 0
         try:
-            answer = await self._http.request(method, url, json=body, headers=headers)
+            answer = await self._http.request(method, url, json=body, headers=self._headers[tenant] | headers)
             status = answer.status_code
         finally:
             records = self.records
             records.statuses[status] = records.statuses.get(status, 0) + 1
             records.slowest = max(records.slowest, time.monotonic() - began)
         problem = answer.headers.get("content-type", "").startswith("application/problem+json")
-        if status == 500 or (status >= 400 and not problem):
+        if status in _NEVER or (status >= 400 and not problem):
             self.records.internal.append(f"{method} {url}: {status} {answer.text[:500]}")
         return answer
 

@@ -1,8 +1,7 @@
-"""Reading what is known out of PostgreSQL, Redis and the files of a run. Past all proxies, after everybody has left."""
+"""Reading what is known out of PostgreSQL and Redis at the end of a run. Past all proxies, after everybody has left."""
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import redis.asyncio
@@ -11,8 +10,7 @@ from db.consistency import Limits, examine
 from db.consistency_rules import RULES, Found, Severity
 from db.engine import Database
 from db.errors import DatabaseError
-from service.chaos import arming
-from service.chaos.evidence import Event, Evidence, Fired, JobId, JobRow
+from service.chaos.evidence import Event, Evidence, JobId, JobRow
 from service.chaos.fleet import HINT_HORIZON_SECONDS, HINT_WINDOW, LEASE_SECONDS
 from service.chaos.servers import Postgres, Valkey
 from service.chaos.workload import MARK, POOLS, PRIORITIES
@@ -24,7 +22,7 @@ from workers.hints import queue_name
 _LIMITS = Limits(lease=LEASE_SECONDS)
 _READ_SECONDS = 300.0  # whole tables of a run of hours
 _JOBS = """
-SELECT id, metadata ->> '{mark}' AS token, task, status, attempt, failures, crashes, replays, max_attempts, max_crashes,
+SELECT id, tenant, metadata ->> '{mark}' AS token, task, status, attempt, failures, crashes, replays, max_attempts, max_crashes,
        run_at, created_at, started_at, finished_at, cancelled_by, idempotency_key, worker_id, result, errors
 FROM errander.jobs
 """
@@ -57,15 +55,6 @@ async def look(postgres: Postgres) -> list[str]:
     except (DatabaseError, OSError, TimeoutError):
         return []
     return [_words(one) for one in found.values() if _is_error(one.code) and not RULES[one.code].passing]
-
-
-def fired(folder: Path) -> list[Fired]:
-    """What failpoints have done."""
-    path = arming.log_of(folder)
-    if not path.exists():
-        return []
-    lines = [line.split(" ") for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Fired(name, action, int(pid), float(at)) for _, at, pid, name, action, *_ in lines]
 
 
 async def _fsck(postgres: Postgres, valkey: Valkey) -> list[str]:
@@ -102,6 +91,7 @@ def _job(row: Any) -> JobRow:
         token=row["token"] or "",
         task=row["task"],
         status=row["status"],
+        tenant=row["tenant"],
         attempt=row["attempt"],
         failures=row["failures"],
         crashes=row["crashes"],

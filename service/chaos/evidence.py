@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NewType
 
+from service.chaos.arming import Fired
 from service.chaos.ledger import Line, Run, runs
 from service.chaos.plan import Fault
 from service.chaos.record import Records
@@ -24,6 +25,7 @@ class JobRow:
     """What the client called it; empty where it is nobody's."""
     task: str
     status: str
+    tenant: str = ""
     attempt: int = 0
     failures: int = 0
     crashes: int = 0
@@ -55,16 +57,6 @@ class Event:
     def seconds(self, name: str) -> float:
         """A moment of `detail`, in seconds since 1970."""
         return datetime.fromisoformat(self.detail[name]).timestamp()
-
-
-@dataclass(frozen=True, slots=True)
-class Fired:
-    """Once: which failpoint did what, in which process, when by CLOCK_MONOTONIC."""
-
-    name: str
-    action: str
-    pid: int
-    at: float
 
 
 @dataclass(slots=True)

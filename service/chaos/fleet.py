@@ -12,7 +12,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import Final
 
-from service.chaos import arming, family
+from service.chaos import arming, family, ledger
 from service.chaos.evidence import Life
 from service.chaos.ledger import LEDGER_VARIABLE
 from service.chaos.proxy import Proxy
@@ -167,11 +167,15 @@ class Fleet:
 
     def end_left_behind(self) -> list[str]:
         """Ends what members have started and left running, and says what it was: there should be nothing."""
+        present = {life.pid for life in self.lives if life.ended is None}
+        ended = {life.pid for life in self.lives} - present
+        # a child may lead a group of its own, and has written down who it is if it ever ran a job
+        ended |= {line.pid for line in ledger.read(self._ledger) if line.parent not in present}
         left = []
-        for pid in family.in_groups({life.pid for life in self.lives if life.ended is not None}):
-            line = command_line(pid) or ""
-            if any(word in line for word in _CHILDREN):  # never a stranger that got the number since
-                left.append(f"process {pid}: {line}")
+        for pid in family.in_groups(ended - present):
+            text = command_line(pid) or ""
+            if any(word in text for word in _CHILDREN):  # never a stranger that got the number since
+                left.append(f"process {pid}: {text}")
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, SIGKILL)
         return left
@@ -212,7 +216,6 @@ class Fleet:
         path = os.pathsep.join(part for part in (str(_ROOT), found.get("PYTHONPATH", "")) if part)
         found |= {
             "ERRANDER_ENV": "test",
-            "ERRANDER_AUTH": "off",
             "ERRANDER_TASKS": "service.chaos.tasks",
             "ERRANDER_BUILTIN_TASKS": "demo",
             "ERRANDER_METRICS_PORT": "0",

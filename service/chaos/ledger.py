@@ -32,6 +32,8 @@ class What(StrEnum):
     """Its code has ended; the note is `ok` or the name of the exception."""
     DIE = "die"
     """Its code ends its own process next."""
+    BOOT = "boot"
+    """A process image has begun to be one; about no job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def image() -> str:
     return _IMAGE
 
 
-def write(what: What, job: str, attempt: int, note: str = "") -> None:
+def write(what: What, job: str = "-", attempt: int = 0, note: str = "") -> None:
     """Appends one line; a single write to a file opened for appending is never torn by another's."""
     path = os.environ.get(LEDGER_VARIABLE)
     if path is None:
@@ -110,6 +112,8 @@ def runs(lines: Iterable[Line]) -> dict[str, list[Run]]:
     """
     found: dict[str, list[Run]] = defaultdict(list)
     for line in lines:
+        if line.what is What.BOOT:
+            continue
         mine = [run for run in found[line.job] if (run.attempt, run.start.image) == (line.attempt, line.image)]
         if line.what is What.START or not mine:
             found[line.job].append(Run(line))

@@ -25,6 +25,8 @@ class Request:
 
     token: str
     tokens: tuple[str, ...]
+    tenant: str = ""
+    """Whose it is."""
     delays: tuple[float, ...] = ()
     key: str | None = None
     keys: tuple[str | None, ...] = ()
@@ -75,5 +77,7 @@ class Records:
     """HTTP status → answers; 0 for no answer at all."""
     internal: list[str] = field(default_factory=list)
     """Answers that no outage excuses: 500, or no problem document."""
+    foreign: list[str] = field(default_factory=list)
+    """What a tenant was shown of another's jobs, or let do to one."""
     slowest: float = 0.0
     """Seconds until the slowest answer of any kind."""

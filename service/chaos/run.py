@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from service.chaos import collect, ledger, plan, workload
+from service.chaos import arming, collect, ledger, plan, workload
 from service.chaos.checks import judge
 from service.chaos.clients import Clients
 from service.chaos.evidence import Evidence, Happened
@@ -53,7 +53,10 @@ async def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Re
         plan.schedule(options.seed, options.seconds, options.faults),
     )
     evidence = Evidence()
-    async with Stack(options, folder, tell) as stack, Clients([api.url for api in stack.fleet.apis], options.seed) as c:
+    async with (
+        Stack(options, folder, tell) as stack,
+        Clients([api.url for api in stack.fleet.apis], options.seed, stack.keys) as c,
+    ):
         evidence.records = c.records
         tell(f"{len(script.steps)} requests and {len(script.faults)} faults in {options.seconds:g} seconds")
         if FAILPOINTS in options.faults:
@@ -75,7 +78,7 @@ async def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Re
         await collect.stores(evidence, stack.postgres, stack.valkey)
         evidence.lives = stack.fleet.lives
         evidence.lines = ledger.read(stack.ledger)
-        evidence.fired = collect.fired(folder)
+        evidence.fired = arming.fired(arming.log_of(folder))
     return Report(options, evidence, judge(evidence))
 
 

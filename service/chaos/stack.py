@@ -11,14 +11,16 @@ import asyncpg
 import httpx
 from redis.exceptions import RedisError
 
+from db.engine import Database
 from db.migrate import upgrade
+from service.auth.issuing import Wish, issue
 from service.chaos import arming
 from service.chaos.fleet import Fleet, Member
 from service.chaos.options import Options
 from service.chaos.plan import FAILPOINTS
 from service.chaos.proxy import Proxy
 from service.chaos.servers import Postgres, Server, Valkey
-from service.chaos.workload import POOLS
+from service.chaos.workload import POOLS, TENANTS
 from service.embedded import EmbeddedPostgres, EmbeddedValkey
 from service.supervise import last_lines
 
@@ -50,6 +52,8 @@ class Stack:
         self.postgres = Postgres(EmbeddedPostgres(folder / "postgres", options=_POSTGRES_OPTIONS))
         self.valkey = Valkey(EmbeddedValkey(folder / "valkey", options=_VALKEY_OPTIONS))
         self.fleet = Fleet(folder, options.seed, self.ledger, armed=FAILPOINTS in options.faults)
+        self.keys: dict[str, str] = {}
+        """Tenant → an API key that may do everything for it."""
         self._options = options
         self._tell = tell
         self._proxies = contextlib.AsyncExitStack()
@@ -120,6 +124,9 @@ class Stack:
         for server in self.servers:
             await server.start()
         await upgrade(self.postgres.url)
+        async with await Database.open(self.postgres.url, size=1) as database:
+            for tenant in TENANTS:
+                _, self.keys[tenant] = await issue(database.link, b"", Wish(tenant, "chaos", ["admin"], "chaos"))
         for _ in range(APIS):
             self.fleet.add_api(await self._links())
         for number in range(self._options.workers):

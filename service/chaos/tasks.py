@@ -9,12 +9,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Annotated, NoReturn
+
+from pydantic import AfterValidator
 
 from errander import Cancel, Context, Fail, Retry, Snooze, SyncContext, task
 from service.chaos import ledger
 from service.chaos.ledger import What
 
 _TICK_SECONDS = 0.1
+_ORPHAN_SECONDS = 2.0  # long enough to meet the next attempt, short enough to be gone before the run is
 Result = dict[str, int | str]
 
 
@@ -56,6 +60,25 @@ def _die(ctx: Context | SyncContext) -> None:
     ledger.write(What.DIE, ctx.job_id, ctx.attempt)
     os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()
+
+
+def _fork(ctx: SyncContext, seconds: float) -> int:
+    """Another process of the same job: its id. It is its parent's image, has what that has open, and ends by itself."""
+    process = os.fork()
+    if process == 0:
+        try:
+            _busy_for(ctx, seconds)
+        finally:
+            os._exit(0)
+    return process
+
+
+def _looked_up(value: int) -> NoReturn:
+    raise KeyError(value)
+
+
+Unreadable = Annotated[int, AfterValidator(_looked_up)]
+"""Its schema takes any integer, and reading it raises what pydantic hands on as it is."""
 
 
 @task("chaos.quick")
@@ -159,6 +182,23 @@ async def cancel(ctx: Context) -> None:
         raise Cancel(f"attempt {ctx.attempt}")
 
 
+@task("chaos.cancel-oddly")
+async def cancel_oddly(ctx: Context) -> None:
+    """CANCELLED by itself, with a reason that is no text."""
+    with _written(ctx):
+        raise Cancel(ValueError(f"attempt {ctx.attempt}"))  # type: ignore[arg-type]  # nobody checks whom it is raised by
+
+
+@task("chaos.unreadable")
+async def unreadable(value: Unreadable) -> None:
+    """Its code is never reached."""
+
+
+@task("chaos.unreadable-in-process", executor="process")
+def unreadable_in_process(value: Unreadable) -> None:
+    """Its code is never reached, in a child process."""
+
+
 @task("chaos.exit")
 async def exit_(ctx: Context) -> None:
     """Tries to leave the process by an exception that ends programs."""
@@ -180,5 +220,23 @@ def killer_in_process(ctx: SyncContext, times: int) -> Result:
     """Kills the child process it runs in, in its first so many attempts."""
     with _written(ctx):
         if ctx.attempt <= times:
+            _die(ctx)
+        return _result(ctx)
+
+
+@task("chaos.forker", executor="process")
+def forker(ctx: SyncContext, seconds: float) -> Result:
+    """Has its work done by a process of its own, in a child process, and waits for it."""
+    with _written(ctx):
+        os.waitpid(_fork(ctx, seconds), 0)
+        return _result(ctx)
+
+
+@task("chaos.forker-dies", executor="process")
+def forker_dies(ctx: SyncContext, times: int) -> Result:
+    """Kills the child process it runs in and leaves a process of its own behind, in its first so many attempts."""
+    with _written(ctx):
+        if ctx.attempt <= times:
+            _fork(ctx, _ORPHAN_SECONDS)
             _die(ctx)
         return _result(ctx)

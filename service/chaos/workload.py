@@ -5,15 +5,19 @@ Which job an act is about is drawn when it happens, because that depends on what
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 POOLS: Final = ("default", "side")
 PRIORITIES: Final = ("high", "default", "low")
+TENANTS: Final = ("north", "south")
 MARK: Final = "chaos"
 """The name under which a job's metadata holds its token."""
 
 _SIDE = 0.15
+_SOUTH = 0.3
+_TWIN = 0.1
+_FOREIGN = 0.05
 _KEYED = 0.45
 _RACE = 0.1
 _BATCH = 0.04
@@ -29,6 +33,7 @@ class Submit:
     """One request: a job, or a batch of them. `tokens` are its jobs' names in the ledger of the clients."""
 
     token: str
+    tenant: str
     bodies: tuple[Body, ...]
     batch: bool = False
     key: str | None = None
@@ -47,9 +52,13 @@ class Act:
 
     name: str
     draw: float
+    tenant: str
+    """Who does it; what is done to a job is done by its own tenant."""
     seconds: float = 0.0
     word: str = ""
     """A priority, a queue or a task."""
+    foreign: bool = False
+    """It is done to a job of the other tenant, and must come to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +94,24 @@ _SORTS: Final[Sequence[_Sort]] = (
     _Sort("chaos.snooze", 4, "times", (1, 3), whole=True),
     _Sort("chaos.fail", 3),
     _Sort("chaos.cancel", 2),
+    _Sort("chaos.cancel-oddly", 0.5),
+    _Sort("chaos.unreadable", 0.5, "value", (1, 9), whole=True),
+    _Sort("chaos.unreadable-in-process", 0.3, "value", (1, 9), whole=True),
     _Sort("chaos.exit", 1),
     _Sort("chaos.block", 1, "seconds", (0.2, 2.5)),
     _Sort("chaos.deaf", 0.7, "seconds", (0.2, 1.5)),
     _Sort("chaos.killer", 0.3, "times", (1, 9), whole=True),
     _Sort("chaos.killer-in-process", 1, "times", (1, 9), whole=True),
+    _Sort("chaos.forker", 1, "seconds", (0.1, 1.0)),
+    _Sort("chaos.forker", 0.5, "seconds", (2.0, 4.0), fixed={"timeout": 0.5, "max_attempts": 2}),
+    _Sort("chaos.forker-dies", 0.5, "times", (1, 3), whole=True),
 )
 TASKS: Final = tuple(sorted({sort.task for sort in _SORTS}))
 """The tasks that the workload submits."""
 
 _ACTS: Final = {
-    "get": 40.0,
+    "get": 37.0,
+    "list": 3.0,
     "cancel": 22.0,
     "replay": 12.0,
     "run-now": 8.0,
@@ -108,6 +124,7 @@ _ACTS: Final = {
     "replay-dead": 2.0,
 }
 """What clients do beside submitting, and how often of a hundred."""
+_TO_NO_JOB: Final = frozenset({"list", "submit-again", "pause-queue", "pause-task", "replay-dead"})
 
 
 def steps(seed: int, seconds: float, rate: float) -> list[Step]:
@@ -123,16 +140,34 @@ def _submits(rng: random.Random, seconds: float, rate: float) -> list[Step]:
     while at < seconds:
         number += 1
         submit = _submit(rng, f"r{number}")
-        found.append(Step(round(at, 4), submit))
-        # a batch takes the time of all its jobs, so that the rate is that of jobs
-        at += sum(rng.expovariate(rate) for _ in submit.bodies)
+        twins = [_twin(submit)] if submit.key is not None and rng.random() < _TWIN else []
+        for one in (submit, *twins):
+            found.append(Step(round(at, 4), one))
+            # a batch takes the time of all its jobs, so that the rate is that of jobs
+            at += sum(rng.expovariate(rate) for _ in one.bodies)
     return found
+
+
+def _twin(submit: Submit) -> Submit:
+    """The same from the other tenant, under the same keys, which are no business of each other's."""
+    bodies = tuple(body | {"metadata": {MARK: f"{body['metadata'][MARK]}t"}} for body in submit.bodies)
+    return replace(submit, token=f"{submit.token}t", tenant=other(submit.tenant), bodies=bodies)
+
+
+def other(tenant: str) -> str:
+    """The tenant that `tenant` is not."""
+    return TENANTS[1 - TENANTS.index(tenant)]
+
+
+def _tenant(rng: random.Random) -> str:
+    return TENANTS[rng.random() < _SOUTH]
 
 
 def _submit(rng: random.Random, token: str) -> Submit:
     key = f"key-{token}" if rng.random() < _KEYED else None
+    tenant = _tenant(rng)
     if rng.random() >= _BATCH:
-        return Submit(token, (_body(rng, token),), key=key, race=key is not None and rng.random() < _RACE)
+        return Submit(token, tenant, (_body(rng, token),), key=key, race=key is not None and rng.random() < _RACE)
     size = _LONG_BATCH if rng.random() < 0.1 else rng.randint(2, 30)
     bodies = []
     for number in range(size):
@@ -140,7 +175,7 @@ def _submit(rng: random.Random, token: str) -> Submit:
         if rng.random() < _KEYED / 2:
             body["idempotency_key"] = f"key-{token}.{number}"
         bodies.append(body)
-    return Submit(token, tuple(bodies), batch=True, key=key)
+    return Submit(token, tenant, tuple(bodies), batch=True, key=key)
 
 
 def _body(rng: random.Random, token: str) -> Body:
@@ -182,7 +217,9 @@ def _acts(rng: random.Random, seconds: float, rate: float) -> list[Step]:
     at = rng.expovariate(rate)
     while at < seconds:
         name = rng.choices(list(_ACTS), list(_ACTS.values()))[0]
-        found.append(Step(round(at, 4), Act(name, rng.random(), round(rng.uniform(0.2, 6.0), 3), _word(rng, name))))
+        act = Act(name, rng.random(), _tenant(rng), round(rng.uniform(0.2, 6.0), 3), _word(rng, name))
+        foreign = rng.random() < _FOREIGN and name not in _TO_NO_JOB
+        found.append(Step(round(at, 4), replace(act, foreign=foreign)))
         at += rng.expovariate(rate)
     return found
 

@@ -1,6 +1,7 @@
 """The decision pages: numbered without gaps, one shape, and what they name exists."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,16 +16,14 @@ def test_they_are_numbered_without_gaps() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_has_a_title_with_its_number_and_is_short(page: object) -> None:
-    path = next(found for found in PAGES if found == page)
-    text = path.read_text()
-    assert re.match(rf"# {int(path.name[:4])}\. \S", text)
+def test_a_page_has_a_title_with_its_number_a_context_a_decision_and_is_short(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.match(rf"# {int(page.name[:4])}\. \S", text)
     assert text.count("\n") <= 80
-    assert "ecision" in text
+    assert re.findall(r"^\*\*(Context|Decision)\.\*\*", text, re.MULTILINE) == ["Context", "Decision"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_files_it_names_exist(page: object) -> None:
-    text = next(found for found in PAGES if found == page).read_text()
-    for path in re.findall(r"`((?:db|workers|service|tests|deploy|docs)/[\w/.-]+)`", text):
+def test_the_files_it_names_exist(page: Path) -> None:
+    for path in re.findall(r"`((?:db|workers|service|tests|deploy|docs)/[\w/.-]+)`", page.read_text(encoding="utf-8")):
         assert (ROOT / path).exists(), path

@@ -53,6 +53,20 @@ def test_every_file_it_names_exists() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_its_loops_are_those_of_the_code() -> None:
+    told = {cells[0].strip("`") for cells in rows("One job through the code")}
+    coded = {
+        statement.value.value
+        for path in (ROOT / "workers/loops").glob("*.py")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == "Loop" for base in node.bases)
+        for statement in node.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
+    }
+    assert told == coded
+
+
 def test_every_status_stands_in_the_models_check() -> None:
     constants = {
         node.value

@@ -1,4 +1,4 @@
-"""`docs/security.md`: each threat names tests, and each of them exists; what it lists is what the code has."""
+"""`docs/security.md`: each threat names tests that prove its control; what it lists is what the code has."""
 
 import re
 
@@ -6,20 +6,12 @@ import pytest
 
 from db.roles import ROLE_SETTINGS
 from service.auth.scopes import ROLES
-from tests.architecture.tree import ROOT, functions
+from tests.architecture.pages import named_tests
+from tests.architecture.tree import ROOT
 
 PAGE = (ROOT / "docs/security.md").read_text(encoding="utf-8")
-NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+NAMED = named_tests(PAGE)
 THREATS = re.findall(r"^### (.+?)\n(.*?)(?=^#)", PAGE, re.MULTILINE | re.DOTALL)
-HEADINGS = {
-    re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
-}
-
-
-@pytest.mark.parametrize("path", sorted({path for path, _ in NAMED}))
-def test_every_test_that_the_page_names_exists(path: str) -> None:
-    known = {function.name for function in functions(ROOT / path)}
-    assert {name for where, name in NAMED if where == path} - known == set()
 
 
 @pytest.mark.parametrize(("title", "text"), THREATS, ids=[title for title, _ in THREATS])
@@ -35,13 +27,10 @@ def test_all_ten_of_owasp_are_looked_at() -> None:
     assert PAGE.count("tests/") == len(NAMED)
 
 
-def test_every_link_leads_somewhere() -> None:
-    assert set(re.findall(r"\]\(#([\w-]+)\)", PAGE)) <= HEADINGS
-    assert [link for link in re.findall(r"\]\(([\w/.-]+\.md)", PAGE) if not (ROOT / "docs" / link).is_file()] == []
-
-
 def test_the_limits_of_the_role_are_those_of_the_code() -> None:
-    said = re.findall(r"^ALTER ROLE errander_app IN DATABASE errander SET (\w+) = '(\w+)';$", PAGE, re.MULTILINE)
+    said = re.findall(
+        r"^ALTER ROLE errander_app IN DATABASE errander SET (\w+) = '(\w+)';(?:  --.+)?$", PAGE, re.MULTILINE
+    )
     assert dict(said) == ROLE_SETTINGS
 
 

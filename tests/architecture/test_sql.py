@@ -31,7 +31,6 @@ NEVER_WAITS = {
 ANY_ORDER = {"claim_by_head", "claim_by_id"}
 """They lock two tables together in the order of the queue; a statement that only skips may."""
 
-_WRITES = re.compile(r"\b(?:UPDATE|DELETE FROM|INSERT INTO) errander\.(\w+)")
 _TABLE_ORDER = ["workers", "jobs", "ready", "running", "history"]
 
 
