@@ -119,7 +119,14 @@ class Attempt:
         self.outcome = outcome
         self._host.ended(self, outcome)
         if broken is not None:
-            _log.error("attempt.broken", job_id=str(self.id), attempt=self.number, exc_info=broken)
+            # Its words and its traceback are made here, where nothing can come of it: it may be an error of the task's.
+            _log.error(
+                "attempt.broken",
+                job_id=str(self.id),
+                attempt=self.number,
+                error=outcomes.described(broken),
+                exception=outcomes.traced(broken),
+            )
 
     async def _outcome(self) -> Outcome | None:
         if not self._host.may_start():

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
@@ -177,12 +178,19 @@ def described(error: BaseException) -> str:
 
 def failure(error: BaseException, *, final: bool = False, defer: float | None = None) -> Failed:
     """The failure of an attempt that raised `error`. Raises nothing, whatever the error's own methods do."""
-    try:
-        lines = traceback.format_exception(type(error), error, _from_task_code(error.__traceback__), limit=50)
-        trace = scrub("".join(lines), MAX_TRACEBACK)
-    except BaseException:
-        trace = None
+    trace = traced(error, _from_task_code)
     return Failed(ErrorKind.ERROR, _type_name(error), words(error), trace, final, defer)
+
+
+def traced(
+    error: BaseException, part: Callable[[TracebackType | None], TracebackType | None] = lambda whole: whole
+) -> str | None:
+    """An error's traceback, or the part of it that `part` chooses, scrubbed; None where it cannot be had. Raises nothing."""
+    try:
+        lines = traceback.format_exception(type(error), error, part(error.__traceback__), limit=50)
+        return scrub("".join(lines), MAX_TRACEBACK)
+    except BaseException:
+        return None
 
 
 def _type_name(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from workers.outcomes import described
+from workers.outcomes import described, traced
 
 _log = structlog.get_logger("errander.worker")
 
@@ -31,6 +31,9 @@ def run(main: Coroutine[Any, Any, T]) -> T:
                 unhandled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
                 if task.done() or (unhandled and isinstance(error, KeyboardInterrupt)):
                     raise
-                _log.exception(
-                    "worker.exit_refused", error=described(error), hint="code of a job asked the process to end"
+                _log.error(
+                    "worker.exit_refused",
+                    error=described(error),
+                    exception=traced(error),
+                    hint="code of a job asked the process to end",
                 )
