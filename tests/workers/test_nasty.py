@@ -1,7 +1,6 @@
 """Whatever code of a task's raises, wherever: the attempt is recorded, a budget pays, the slot is free again."""
 
 import asyncio
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,7 @@ from tests.fixtures.jobs import JobBook, errors, result
 from tests.fixtures.waiting import eventually
 from tests.workers.conftest import Running, RunWorker
 from workers import running
+from workers.attempt import Attempt
 from workers.children import Children
 
 TASKS = ("tests.faults.tasks", "tests.faults.nasty")
@@ -121,8 +121,15 @@ async def test_a_fault_of_the_worker_itself_is_free_before_code_began_and_is_not
         raise nasty.Leaving if isolated else nasty.Wordless
 
     monkeypatch.setattr(Children, "acquire", refused)
-    unheard: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    running_code: list[asyncio.Task[None]] = []
+    start = Attempt.start
+
+    def started(attempt: Attempt) -> None:
+        start(attempt)
+        assert attempt._aio_task is not None
+        running_code.append(attempt._aio_task)
+
+    monkeypatch.setattr(Attempt, "start", started)
     async with run_worker(tasks=TASKS) as worker:
         before = await book.submit("fault.process", {"seconds": 0.0}, max_attempts=1)
         worker.process.threads.shutdown()  # code in threads cannot be started any more
@@ -135,8 +142,7 @@ async def test_a_fault_of_the_worker_itself_is_free_before_code_began_and_is_not
     waits = "SELECT extract(epoch FROM run_at - (SELECT max(at) FROM errander.history WHERE job_id = $1))::float8"
     # twice as long as after the first time
     assert await book.execute(f"{waits} FROM errander.jobs WHERE id = $1", before) == pytest.approx(2.0, abs=0.01)
-    gc.collect()
-    assert unheard == []
+    assert [task.exception() for task in running_code] == [None] * 3
 
 
 async def _given_back_twice(book: JobBook, job_id: UUID) -> bool:
