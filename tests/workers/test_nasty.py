@@ -1,17 +1,20 @@
 """Whatever code of a task's raises, wherever: the attempt is recorded, a budget pays, the slot is free again."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
+import structlog
 
 from db.lifecycle import JobStatus
 from tests.faults import nasty
 from tests.fixtures.jobs import JobBook, errors, result
 from tests.fixtures.waiting import eventually
 from tests.workers.conftest import Running, RunWorker
+from workers import attempt as attempt_module
 from workers import running
 from workers.attempt import Attempt
 from workers.children import Children
@@ -121,6 +124,9 @@ async def test_a_fault_of_the_worker_itself_is_free_before_code_began_and_is_not
         raise nasty.Leaving if isolated else nasty.Wordless
 
     monkeypatch.setattr(Children, "acquire", refused)
+    plain = logging.getLogger("errander.attempt")
+    into_records = structlog.stdlib.ProcessorFormatter.wrap_for_formatter  # as a worker's log is set up
+    monkeypatch.setattr(attempt_module, "_log", structlog.wrap_logger(plain, [into_records]))
     running_code: list[asyncio.Task[None]] = []
     start = Attempt.start
 
