@@ -42,7 +42,7 @@ class Waiting:
         self._released_too: list[Callable[[], None]] = []
         self._somebody = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.door = Door("waits", most=WAITS, most_of_one=WAITS_OF_ONE)
+        self.door = Door("waits", most=WAITS, most_of_one=WAITS_OF_ONE, what="answers (`wait`)")
         self.stopping = False
 
     def start(self) -> None:

@@ -137,16 +137,21 @@ async def run_job_now(request: Request, job_id: JobId) -> Response:
 )
 async def replay_job(request: Request, job_id: JobId) -> Response:
     """PENDING again, with fresh budgets; `errors` and the id are kept."""
-    services, tenant = services_of(request), principal_of(request).tenant
+    services, principal = services_of(request), principal_of(request)
+    tenant = principal.tenant
     refuse_unknown(request)
     body = read(ReplayBody, await action_body_of(request))
     if isinstance(body, list):
         raise invalid(body)
-    if body.payload is not None:
-        record = await jobs.get(services.database.link, tenant, job_id)
-        if record is None:
-            raise not_found(f"job {job_id}")
-        await check_payload(services, record.task, body.payload)
+    # What could not be replayed is told so, and not when there is room again; the edge decides all of it anew.
+    found = await jobs.get(services.database.link, tenant, job_id)
+    if found is None:
+        raise not_found(f"job {job_id}")
+    principal.require(found.task, found.priority)
+    require_unchanged(found, tags_of(request, "if-match"))
+    if found.status not in FINAL - {JobStatus.SUCCESS}:
+        raise _not_replayable(found)
+    await check_payload(services, found.task, body.payload)
     async with services.queued.room(request.scope, tenant, 1) as taking:
         record, change = await _change(
             *(request, Action.JOB_REPLAY, job_id),
@@ -163,8 +168,12 @@ async def replay_job(request: Request, job_id: JobId) -> Response:
         )
         taking.made = len(change.moved)
     if not change.moved:
-        raise _conflict("not-replayable", record, "only FAILED and CANCELLED jobs can be replayed")
+        raise _not_replayable(record)
     return job_response(record)
+
+
+def _not_replayable(record: JobRecord) -> Problem:
+    return _conflict("not-replayable", record, "only FAILED and CANCELLED jobs can be replayed")
 
 
 @router.get(

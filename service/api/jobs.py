@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from db import failpoints, jobs
 from db.audit import Action
+from db.errors import DatabaseError
 from db.jobs import Edit
 from db.lifecycle import JobStatus
 from db.records import JobRecord
@@ -139,7 +140,8 @@ async def submit(request: Request) -> Response:
         headers["Idempotency-Replayed"] = "true"
     if wait:
         now = None
-        with contextlib.suppress(Problem):  # the job is kept: what refuses to wait does not refuse it
+        # The job is kept: what refuses to wait, or fails meanwhile, does not refuse it.
+        with contextlib.suppress(Problem, DatabaseError):
             now = await final_or_now(services, principal, found.id, wait)
         if now is not None and (now.is_final or replayed):
             return Response(job_body(now), 200, headers, JSON)

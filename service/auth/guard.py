@@ -10,6 +10,7 @@ seen here is let in however many are wrong about it.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class Guard:
         found = self._known.get(sent)
         if found is None or self._clock() >= found.until:
             found = await self._looked_at(sent, _address(request_scope))
-        elif time.time() > found.ends:
+        elif time.time() >= found.ends:
             raise refused("the token has expired")
         principal = found.principal
         if principal.key_id is not None:
@@ -124,15 +125,16 @@ class Guard:
 
         For answers that last: a stream asks every few seconds, and ends when this is false. A key, and a token that was made
         for one, are what they were at most `KEY_SECONDS` ago; many who ask for one key in that time cost one look. The token
-        of an issuer is good until its `exp`. While PostgreSQL is away, and there is nothing to tell, what was good stays so.
+        of an issuer is good until its `exp` and `LEEWAY`, as for a request. While nothing can be told, PostgreSQL being away
+        or too much being asked of it, what was good stays so.
         """
-        if principal.expires_at is not None and time.time() >= principal.expires_at:
+        if principal.ends_at is not None and time.time() >= principal.ends_at:
             return False
         if principal.key_id is None:
             return True
         try:
             seen = await self._records.find(principal.key_id)
-        except DatabaseError:
+        except (DatabaseError, Problem):
             return True
         return seen is not None and seen.record.active
 
@@ -183,7 +185,9 @@ class Guard:
         began, claims = self._clock(), await tokens.claims(text)
         ends = claims.expires_at + LEEWAY
         if claims.key_id is None:
-            principal = Principal(f"jwt:{claims.subject}", claims.tenant, claims.scopes, expires_at=claims.expires_at)
+            principal = Principal(
+                *(f"jwt:{claims.subject}", claims.tenant, claims.scopes), expires_at=claims.expires_at, leeway=LEEWAY
+            )
             return _Known(principal, began + TOKEN_SECONDS, ends)
         seen = await self._records.find(claims.key_id)
         if seen is None or not seen.record.active or seen.record.tenant != claims.tenant:
@@ -207,7 +211,9 @@ def _no_such_key() -> Problem:
 
 def _principal(seen: Seen, scopes: frozenset[Scope], token_ends: float | None = None) -> Principal:
     record = seen.record
-    key_ends = None if record.ends_at is None else record.ends_at.timestamp()
+    key_ends = float("inf") if record.ends_at is None else record.ends_at.timestamp()
+    token_ends = float("inf") if token_ends is None else token_ends
+    expires_at = min(key_ends, token_ends)
     return Principal(
         f"key:{record.id}",
         record.tenant,
@@ -215,7 +221,8 @@ def _principal(seen: Seen, scopes: frozenset[Scope], token_ends: float | None = 
         tasks=record.tasks,
         max_priority=None if record.max_priority is None else Priority(record.max_priority),
         key_id=record.id,
-        expires_at=min((end for end in (key_ends, token_ends) if end is not None), default=None),
+        expires_at=None if math.isinf(expires_at) else expires_at,
+        leeway=0.0 if key_ends <= token_ends else min(LEEWAY, key_ends - token_ends),
     )
 
 

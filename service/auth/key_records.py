@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from db import keys as kept_keys
-from db.engine import Link
+from db.engine import CLIENT_TIMEOUT, Link
 from db.keys import KeyRecord
+from service.http.problems import Problem, unavailable
 
 KEY_SECONDS: Final = 5.0
 """How long it is believed that a key is what it was."""
@@ -21,6 +22,8 @@ MOST: Final = 10_000
 """Keys that are remembered; those that were seen first are forgotten first."""
 TURNS: Final = 3
 """Looks at the same time for ids that were never seen: invented ones must not take the pool's connections from requests."""
+MOST_UNSEEN: Final = 1_000
+"""Ids that were never seen and wait for such a look; further ones are refused at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class KeyRecords:
         self._seen: dict[str, Seen] = {}
         self._looks: dict[tuple[int, str], asyncio.Task[Seen | None]] = {}
         self._turns = asyncio.Semaphore(TURNS)
+        self._unseen = 0
         self._age = 0
 
     async def stop(self) -> None:
@@ -55,7 +59,10 @@ class KeyRecords:
         return None if seen is None else seen.record
 
     async def find(self, key_id: str) -> Seen | None:
-        """The key of this id, as it was at most `KEY_SECONDS` ago; None: there is none. Raises the errors of `db.errors`."""
+        """The key of this id, as it was at most `KEY_SECONDS` ago; None: there is none.
+
+        Raises the errors of `db.errors`, and Problem `unavailable` where too many wait for a look at an id never seen.
+        """
         seen = self._seen.get(key_id)
         if seen is not None and self._clock() < seen.until:
             return seen
@@ -77,8 +84,7 @@ class KeyRecords:
         if key_id in self._seen:
             record = await kept_keys.find(self._link, key_id)
         else:
-            async with self._turns:
-                record = await kept_keys.find(self._link, key_id)
+            record = await self._look_in_turn(key_id)
         if record is None:
             self._seen.pop(key_id, None)
             return None
@@ -88,3 +94,20 @@ class KeyRecords:
             del self._seen[next(iter(self._seen))]
         found = self._seen[key_id] = Seen(record, began + KEY_SECONDS)
         return found
+
+    async def _look_in_turn(self, key_id: str) -> KeyRecord | None:
+        if self._unseen >= MOST_UNSEEN:
+            raise _too_many()
+        self._unseen += 1
+        try:
+            async with asyncio.timeout(CLIENT_TIMEOUT) as turn, self._turns:
+                turn.reschedule(None)
+                return await kept_keys.find(self._link, key_id)
+        except TimeoutError:
+            raise _too_many() from None
+        finally:
+            self._unseen -= 1
+
+
+def _too_many() -> Problem:
+    return unavailable("too many API keys that this server has not seen yet are looked up at the moment; ask again")

@@ -35,6 +35,13 @@ class Principal:
     expires_at: float | None = None
     """When the credential ends, in seconds since 1970: a JWT by its `exp`, a key when it expires or retires, whichever is
     first, and a token that was made for a key with the earlier of both. None: not by itself."""
+    leeway: float = 0.0
+    """Seconds after that in which it is let in all the same, and what lasts goes on: clocks may be apart."""
+
+    @property
+    def ends_at(self) -> float | None:
+        """From when on it is refused, in seconds since 1970; None: it does not end by itself."""
+        return None if self.expires_at is None else self.expires_at + self.leeway
 
     @property
     def is_restricted(self) -> bool:

@@ -1,4 +1,4 @@
-"""Whoever the guard turned away, in the log: so many lines for each kind in a while, and then how many more there were."""
+"""Whoever the guard turned away, in the log: a bounded number of lines a period for each kind, then how many more there were."""
 
 import time
 from collections import Counter

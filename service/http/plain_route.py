@@ -1,7 +1,7 @@
 """Guarded routes whose function takes the request and returns the answer, as the hot ones do.
 
-FastAPI describes such a route in the OpenAPI document like any other. When it is called, nothing but the
-guard stands between the router and the function: no dependency is solved and no clean-up is prepared, because there is neither. That is an eighth
+FastAPI describes such a route in the OpenAPI document like any other. When it is called, nothing but the guard stands between
+the router and the function: no dependency is solved and no clean-up is prepared, because there is neither. That is an eighth
 of what a small submit costs.
 """
 

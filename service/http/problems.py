@@ -98,8 +98,8 @@ CODES: dict[str, Code] = {
     "payload-too-large": Code(
         413,
         "The body is too large",
-        "A body holds at most 1 MiB, that of a batch 32 MiB, with at most 1,500,000 objects and arrays and 5,000,000 values; "
-        "values are nested at most 64 deep.",
+        "A body holds at most 1 MiB, that of a batch 32 MiB, with at most 1,500,000 objects and arrays and 5,000,000 values, "
+        "counted by the `{`, `[` and `,` of its text, those inside texts included; values are nested at most 64 deep.",
     ),
     "uri-too-long": Code(
         414,

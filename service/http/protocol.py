@@ -14,6 +14,7 @@ import uuid
 from http import HTTPStatus
 from typing import Final
 
+import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -78,6 +79,8 @@ class Protocol(HttpToolsProtocol):
     """What is answered after the requests before it."""
     _is_over = False
     """Whether nothing more is read."""
+    _running: RequestResponseCycle | None = None
+    """The request that is being handled, or was last; `cycle` is the one that came last, which may wait for this one."""
     flow: _Flow
     _timer: asyncio.TimerHandle | None = None
     """Ends the wait for the rest of a head or body; there while a request is half here."""
@@ -94,6 +97,7 @@ class Protocol(HttpToolsProtocol):
         """The connection has ended."""
         self._stop_timer()
         self._unset_keepalive_if_required()
+        self._tell_gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -104,16 +108,28 @@ class Protocol(HttpToolsProtocol):
             part = data[start : start + _STEP] if len(data) > _STEP else data
             # the parser keeps an unfinished header to itself, so it is what came that is counted
             self._unread += len(part)
-            super().data_received(part)
+            self._parse(part)
             if self._unread > MAX_HEAD and not self._is_over:
                 self._refuse(self._too_much())
         if (self._has_begun or self._unread) and not self._is_over:
             self._await_rest()
 
+    def _parse(self, data: bytes) -> None:
+        """As the base does, which also logs what cannot be read: whoever sends that could fill the log."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            if not self._is_over:
+                self._refuse(self._refusal or Problem("malformed-request", "the request could not be read as HTTP"))
+        except httptools.HttpParserUpgrade:
+            pass  # whoever asks for another protocol is answered in this one
+
     def on_message_begin(self) -> None:
         """A request begins."""
         if len(self.pipeline) >= MAX_PIPELINED:
-            self.cycle.keep_alive = False
+            last, app = self.pipeline[0]
+            self.pipeline[0] = last, _the_last(last, app)
             self._is_over = True
             raise ValueError("too many requests wait")  # stops the parser
         self._has_begun = True
@@ -158,25 +174,21 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Reads on when nothing waits any more, and answers what was refused once all that came before it is answered."""
+        """Reads on when nothing waits any more; answers what was refused, or ends, once all that came before is answered."""
         super().on_response_complete()
         if self.transport.is_closing():
             return
         if self.pipeline:
             self.flow.pause_reading()
-        elif self._waiting is not None and self.cycle.response_complete:
-            self._answer(self._waiting)
+        elif self._is_over and self.cycle.response_complete:
+            if self._waiting is None:
+                self._end()
+            else:
+                self._answer(self._waiting)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
         super()._start_asgi_task(cycle, _until_closed(cycle, app) if cycle.scope["http_version"] in OLD else app)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Says nothing: whoever asks for another protocol is answered in this one, and could fill the log."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answers what the parser stopped at; `msg` says no more than that it did."""
-        if not self._is_over:
-            self._refuse(self._refusal or Problem("malformed-request", msg.removesuffix(".").lower()))
 
     def _await_rest(self) -> None:
         """Something is half here, and a part of it has just come."""
@@ -222,13 +234,20 @@ class Protocol(HttpToolsProtocol):
             else:
                 self._waiting = problem
             return
-        # It is the body of a request that is being handled, or was: to whoever handles it, its client is gone.
-        cycle.disconnected = True
-        cycle.message_event.set()
-        if cycle.response_started or self.pipeline:
-            self.transport.close()
-        else:
+        # It is the body of a request that is being handled, was, or waits: to whoever handles one, its client is gone.
+        is_first = not self.pipeline
+        self._tell_gone()
+        if is_first and not cycle.response_started:
             self._answer(problem)
+        else:
+            self.transport.close()
+
+    def _tell_gone(self) -> None:
+        """Nobody reads an answer any more: whoever handles a request learns it, and those that wait never begin."""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def _answer(self, problem: Problem) -> None:
         self._waiting = None
@@ -246,9 +265,26 @@ class Protocol(HttpToolsProtocol):
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(head + lines + b"\r\n" + bytes(answer.body))
+        self._end()
+
+    def _end(self) -> None:
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+def _the_last(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """`app` for a request after which the connection ends, in order and not at once, as uvicorn would end it."""
+
+    async def answering(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def closing(message: ASGISendEvent) -> None:
+            cycle.keep_alive = message["type"] != "http.response.start"  # only the head says that the connection ends
+            await send(message)
+            cycle.keep_alive = True
+
+        await app(scope, receive, closing)
+
+    return answering
 
 
 def _until_closed(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:

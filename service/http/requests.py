@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -82,7 +83,8 @@ async def _value_of(request: Request, limit: int) -> object:
         )
     if len(raw) <= _AT_ONCE:
         return strict_json.decode(raw)
-    return await asyncio.get_running_loop().run_in_executor(_decoding, strict_json.decode, raw)
+    decode = partial(strict_json.decode, raw, yielding=True)
+    return await asyncio.get_running_loop().run_in_executor(_decoding, decode)
 
 
 async def _bytes_of(request: Request, limit: int) -> bytes:

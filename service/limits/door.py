@@ -1,7 +1,7 @@
 """How many answers a process holds open at once, of one kind: in all, of one tenant, and of one credential.
 
-Each tenant has a quarter of the places for itself in this sense: a tenant that has taken as many gets more only while another
-quarter is free, so one tenant alone never takes them all, and one that is alone is not kept from most of them.
+A quarter of the places is kept for tenants that hold less than a quarter. So one tenant alone never takes them all, and
+one that is alone is not kept from most of them.
 """
 
 import contextlib
@@ -18,13 +18,15 @@ RETRY_SECONDS: Final = 5
 
 
 class Door:
-    """Counts who is inside. `name` is what answers call the policy, and in the plural what is counted: `streams`.
+    """Counts who is inside. `name` is what answers call the policy, and `what`, the same where it is not given, what is counted:
+    `streams`.
 
     Where nobody is asked for a credential, only the limit of the process holds.
     """
 
-    def __init__(self, name: str, *, most: int, most_of_one: int) -> None:
+    def __init__(self, name: str, *, most: int, most_of_one: int, what: str | None = None) -> None:
         self._name = name
+        self._what = what or name
         self._most = most
         self._most_of_one = most_of_one
         self._of_tenant: Counter[str] = Counter()
@@ -38,12 +40,12 @@ class Door:
 
     def refusal(self, principal: Principal) -> Problem | None:
         """Why there is no place: Problem `unavailable` or `quota-exceeded`; None: there is one."""
-        name = self._name
+        name, what = self._name, self._what
         if self.shut:
             return unavailable("this server is shutting down; ask again")
         if self.inside >= self._most:
             return unavailable(
-                f"this server has {self._most} {name} open, which is all it takes", retry_after=RETRY_SECONDS
+                f"this server holds {self._most} {what}, which is all it takes", retry_after=RETRY_SECONDS
             )
         if principal.name == ANYONE.name:
             return None
@@ -51,15 +53,15 @@ class Door:
             return _exceeded(
                 name,
                 self._most_of_one,
-                f"this credential has {self._most_of_one} {name} open on this server; close one first",
+                f"this server holds {self._most_of_one} {what} of this credential; close one first",
             )
         share = self._most // 4
         if self._of_tenant[principal.tenant] >= share and self.inside >= self._most - share:
             return _exceeded(
                 f"tenant-{name}",
                 share,
-                f"this tenant has {self._of_tenant[principal.tenant]} {name} open on this server, and the places that are "
-                "left are those of other tenants; close one first",
+                f"this server holds {self._of_tenant[principal.tenant]} {what} of this tenant, and the places that are left "
+                "are those of other tenants; close one first",
             )
         return None
 

@@ -43,6 +43,9 @@ STREAMS_OF_ONE: Final = 20
 """Streams of one credential in one process."""
 RESUMED: Final = timedelta(minutes=5)
 """How long ago a client may have left to be told only what it missed."""
+RESUMES: Final = 2
+"""Clients at the same time that are told what they missed: all come again when a server starts anew, and must leave
+connections to PostgreSQL for requests."""
 FIRST: Final = 50
 """Jobs that a list begins with."""
 
@@ -65,6 +68,7 @@ class Live:
         self._heartbeat = heartbeat
         self._open: dict[Principal, set[Outbox]] = {}
         self._checking: asyncio.Task[None] | None = None
+        self._resuming = asyncio.Semaphore(RESUMES)
         self.jobs = JobFeed(database.link, waiting)
         self.lists = ListFeed(database)
         waiting.release_too(self.release)
@@ -161,6 +165,10 @@ class Live:
         left = mark_of(last_id)
         if left is None or now.at - left.at > RESUMED:
             return None
+        async with self._resuming:
+            return await self._changed(tenant, wanted, left)
+
+    async def _changed(self, tenant: str, wanted: JobFilter, left: Mark) -> Sequence[Told] | None:
         found = await changes.since(self._database.link, left, [tenant])
         # The place may be later than this process has looked; not later than now, and not of another history.
         if found.is_cut(tenant) or left.at > found.at or left.history > found.top:
@@ -177,5 +185,5 @@ class Live:
 
 def _seconds(principal: Principal) -> float:
     """How long a stream may last: no longer than its credential."""
-    left = LONGEST_SECONDS if principal.expires_at is None else principal.expires_at - time.time()
+    left = LONGEST_SECONDS if principal.ends_at is None else principal.ends_at - time.time()
     return max(0.0, min(LONGEST_SECONDS, left))

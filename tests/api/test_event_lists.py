@@ -1,8 +1,10 @@
 """Following the jobs that fit a filter: without a gap, and out of the sight of other tenants."""
 
 import asyncio
+import contextlib
 import functools
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +20,7 @@ from db.filters import JobFilter
 from service.api.documents import JobItemDocument
 from service.auth.principal import Principal
 from service.auth.scopes import EVERYTHING
-from service.live.hub import Live
+from service.live.hub import RESUMES, Live
 from service.live.lines import mark_of, mark_text
 from service.live.stream import EventStream
 from tests.api.problems import problem
@@ -114,6 +116,37 @@ async def test_a_list_goes_on_where_it_was_without_a_gap(app: FastAPI, scene: Sc
         assert found == {str(job): "SUCCESS", str(new): "PENDING"}, "it left the filter while nobody listened"
         late = await scene.job()
         assert (await stream.job())["id"] == str(late)
+
+
+async def test_few_of_those_who_come_back_at_once_look_at_the_same_time(
+    live: Live, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = Mark(*await changes.mark(scene.link))
+    job = await scene.job()
+    looking, go_on, look = 0, asyncio.Event(), changes.since
+
+    async def since(link: Link, mark: Mark, tenants: Sequence[str]) -> changes.Changes:
+        nonlocal looking
+        if mark == left:
+            looking += 1
+            await go_on.wait()
+        return await look(link, mark, tenants)
+
+    monkeypatch.setattr(changes, "since", since)
+    async with contextlib.AsyncExitStack() as stack:
+        coming = [
+            asyncio.create_task(
+                stack.enter_async_context(streaming(EventStream(live.follow_jobs(MINE, JobFilter(), mark_text(left)))))
+            )
+            for _ in range(6)
+        ]
+        await eventually(lambda: len(live._open.get(MINE, ())) == 6)
+        await scene.job()
+        assert looking == RESUMES
+        go_on.set()
+        for stream in await asyncio.gather(*coming):
+            assert (await stream.job())["id"] == str(job)
+    assert looking == 6
 
 
 async def test_another_process_goes_on_from_the_place_of_the_first(app: FastAPI, scene: Scene) -> None:

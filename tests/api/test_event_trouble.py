@@ -101,7 +101,7 @@ async def test_streams_are_bounded_for_a_process_and_for_a_credential(scene: Sce
 
     async with streaming(opening(MINE)), streaming(opening(MINE)):
         refused = Stream(opening(MINE))
-        with pytest.raises(Exception, match="quota-exceeded: this credential has 2 streams") as error:
+        with pytest.raises(Exception, match="quota-exceeded: this server holds 2 streams of this credential") as error:
             await refused.over()
         assert getattr(error.value, "headers", {}) == {
             "Retry-After": "5",
@@ -110,7 +110,7 @@ async def test_streams_are_bounded_for_a_process_and_for_a_credential(scene: Sce
         }
         assert getattr(error.value, "extra", {}) == {"violated-policies": ["streams"]}
         async with streaming(opening(ANYONE)):
-            with pytest.raises(Exception, match="unavailable: this server has 3 streams"):
+            with pytest.raises(Exception, match="unavailable: this server holds 3 streams"):
                 await Stream(opening(ANYONE)).over()
     async with streaming(opening(MINE)) as stream:
         assert stream.status == 200, "who leaves makes room"
@@ -280,12 +280,13 @@ async def test_shutdown_does_not_wait_for_who_does_not_read(
 async def test_held_answers_are_bounded_and_no_submit_is_refused_for_that(
     app: FastAPI, api: httpx.AsyncClient, scene: Scene
 ) -> None:
-    app.state.services.waiting.door = door = Door("waits", most=2, most_of_one=1)
+    door = app.state.services.waiting.door
+    door._most, door._most_of_one = 2, 1
     job = await scene.job()
     held = [asyncio.create_task(api.get(f"/v1/jobs/{job}?wait=20")) for _ in range(2)]
     await eventually(lambda: door.inside == 2)
     refused = await api.get(f"/v1/jobs/{job}?wait=20")
-    assert "2 waits open" in problem(refused, "unavailable", 503)["detail"]
+    assert "holds 2 answers (`wait`)" in problem(refused, "unavailable", 503)["detail"]
     assert refused.headers["retry-after"] == "5"
     assert (await api.get(f"/v1/jobs/{job}")).status_code == 200
     began = time.monotonic()

@@ -349,8 +349,17 @@ async def test_a_body_that_would_fill_the_memory_is_refused_unread(api: httpx.As
     assert "several parts" in answer.json()["detail"]
 
 
-async def test_others_are_answered_while_a_large_body_is_decoded(api: httpx.AsyncClient, book: JobBook) -> None:
-    content = text_of({"jobs": [{"task": "demo.echo", "payload": {"x": list(range(20))}} for _ in range(40_000)]})
+LARGE: dict[str, tuple[Any, int]] = {
+    "objects": ({"task": "demo.echo", "payload": {"x": list(range(20))}}, 40_000),
+    "integers": (1, 4_000_000),
+}
+"""A job, and how many of it."""
+
+
+@pytest.mark.parametrize("what", LARGE)
+async def test_others_are_answered_while_a_large_body_is_decoded(api: httpx.AsyncClient, what: str) -> None:
+    job, number = LARGE[what]
+    content = b'{"jobs": [%b]}' % b",".join([text_of(job)] * number)
     sent = asyncio.create_task(answered(api.post("/v1/jobs/batch", content=content, headers=JSON)))
     answers = 0
     while not sent.done():

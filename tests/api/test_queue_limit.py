@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -159,6 +160,18 @@ async def test_a_replay_needs_room_like_a_submit(api: httpx.AsyncClient, full: l
     assert members(answer.headers["ratelimit"]) == {"queued-jobs": {"r": 0}}
     refused(await api.post("/v1/jobs/replay", json={"filter": {}}))
     assert await waiting() == LIMIT
+
+
+async def test_a_replay_that_is_none_is_told_so_however_full_the_queue_is(
+    api: httpx.AsyncClient, full: list[str]
+) -> None:
+    problem(await api.post(f"/v1/jobs/{uuid4()}/replay"), "not-found", 404)
+    assert problem(await api.post(f"/v1/jobs/{full[0]}/replay"), "not-replayable", 409)["job_status"] == "PENDING"
+    await leave(api, full[:1])
+    stale = {"If-Match": '"nothing"'}
+    problem(await api.post(f"/v1/jobs/{full[0]}/replay", headers=stale), "precondition-failed", 412)
+    await eventually(lambda: submitted(api, 1))
+    refused(await api.post(f"/v1/jobs/{full[0]}/replay"))
 
 
 async def submitted(api: httpx.AsyncClient, jobs: int) -> bool:

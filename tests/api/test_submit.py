@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from db.errors import Unavailable
 from service.api.documents import JobDocument
 from service.main import create_app
 from service.version import server_version
@@ -213,6 +214,19 @@ async def test_wait_answers_200_when_the_job_is_final_in_time(api: httpx.AsyncCl
     await asyncio.wait_for(cancelled(), 10)
     answer = await asyncio.wait_for(waiting, 10)
     assert (answer.status_code, answer.json()["status"]) == (200, "CANCELLED")
+
+
+async def test_a_job_that_is_kept_is_accepted_though_postgres_fails_while_it_is_waited_for(
+    api: httpx.AsyncClient, book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("db.jobs.get", away)
+        answer = await api.post("/v1/jobs?wait=5", json={"task": "demo.echo"})
+    assert (answer.status_code, answer.json()["status"]) == (202, "PENDING")
+    assert answer.json()["id"] == str(await book.execute("SELECT id FROM errander.jobs"))
 
 
 @pytest.mark.parametrize("wait", ["31", "-1", "x", "nan", "1e1", ""])

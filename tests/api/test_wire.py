@@ -43,11 +43,12 @@ NO_HTTP = [
 ]
 
 
-async def test_what_is_no_http_is_answered_by_a_problem(port: int) -> None:
+async def test_what_is_no_http_is_answered_by_a_problem(port: int, caplog: pytest.LogCaptureFixture) -> None:
     for raw in NO_HTTP:
         answer = await sent(port, raw)
         is_problem(answer, "malformed-request", 400)
         assert answer[1]["connection"] == "close"
+    assert "nvalid" not in caplog.text, "nobody needs a credential for it, so it must not fill the log"
 
 
 async def test_a_broken_chunk_is_malformed_and_leaves_no_job(port: int, book: JobBook) -> None:

@@ -14,13 +14,13 @@ from db import keys as kept_keys
 from db.engine import Database, Link
 from db.errors import Unavailable
 from db.keys import KeyRecord
-from service.auth import keys
+from service.auth import key_records, keys
 from service.auth.guard import Guard
 from service.auth.jwks import KeySet
 from service.auth.key_records import KEY_SECONDS, TURNS
 from service.auth.principal import ANYONE, Principal
 from service.auth.scopes import Scope
-from service.auth.tokens import Tokens
+from service.auth.tokens import KEY_CLAIM, LEEWAY, Tokens
 from service.http.problems import Problem
 from service.limits.rate_limits import RateLimits
 from service.settings import ApiSettings
@@ -172,6 +172,49 @@ async def test_ids_that_nobody_knows_take_few_connections_and_keep_no_known_key_
     assert await asked == "ok"
     assert set(await asyncio.gather(*flood)) == {"unauthenticated"}
     assert scene.most_under_way == TURNS + 1
+
+
+async def test_who_would_wait_too_long_for_a_look_is_told_so(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_records, "MOST_UNSEEN", TURNS + 2)
+    monkeypatch.setattr(key_records, "CLIENT_TIMEOUT", 0.05)
+    scene.go_on.clear()
+    looking = [asyncio.create_task(scene.answer(keys.make().text)) for _ in range(TURNS)]
+    await eventually(lambda: scene.under_way == TURNS)
+    answers = [asyncio.create_task(scene.answer(keys.make().text)) for _ in range(5)]
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*answers) == ["unavailable"] * 5
+    assert not any(look.done() for look in looking), "they have their turn, and a look has a limit of its own"
+    scene.go_on.set()
+    assert await asyncio.gather(*looking) == ["unauthenticated"] * TURNS
+    assert await scene.answer(keys.make().text) == "unauthenticated", "there is room again"
+
+
+async def test_more_ids_than_may_wait_are_refused_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_records, "MOST_UNSEEN", TURNS + 2)
+    scene.go_on.clear()
+    waiting = [asyncio.create_task(scene.answer(keys.make().text)) for _ in range(TURNS + 2)]
+    await eventually(lambda: scene.under_way == TURNS)
+    async with asyncio.timeout(2):
+        assert await scene.answer(keys.make().text) == "unavailable"
+    assert not any(one.done() for one in waiting)
+    scene.go_on.set()
+    assert await asyncio.gather(*waiting) == ["unauthenticated"] * (TURNS + 2)
+
+
+async def test_what_lasts_ends_when_requests_with_its_token_do(scene: Scene, make_key: MakeKey) -> None:
+    """After the leeway: a stream that is opened in it must not end at once, and be opened again and again."""
+    scene.guard.tokens = Tokens(issuer="errander", audience="errander", longest=3600, secret=SECRET)
+    now = int(time.time())
+    said = {"sub": "a", "iss": "errander", "aud": "errander", "iat": now - 60, "exp": now - 5, "scope": "jobs:read"}
+    for more in ({}, {KEY_CLAIM: (await make_key("jobs:read")).split("_")[1]}):
+        principal = await principal_of(scene, jwt.encode(said | more, SECRET))
+        assert (principal.expires_at, principal.ends_at) == (now - 5, now - 5 + LEEWAY)
+        assert await scene.guard.still_good(principal)
+    soon = await make_key("jobs:read", expires_in=5)
+    said = {**said, "exp": now, KEY_CLAIM: soon.split("_")[1]}
+    principal = await principal_of(scene, jwt.encode(said, SECRET))
+    assert principal.ends_at is not None
+    assert principal.ends_at < now + 10, "no longer than its key"
 
 
 async def principal_of(scene: Scene, key: str) -> Principal:
