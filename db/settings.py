@@ -5,13 +5,15 @@ Everything is checked once, and everything that is wrong is said at once.
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from db import failpoints
+from db.errors import SettingsError
+from db.urls import postgres_dsn
 
 
 class FileEnvSource(EnvSettingsSource):
@@ -23,8 +25,18 @@ class FileEnvSource(EnvSettingsSource):
             name = str(field.validation_alias)
             path = os.environ.get(f"{name}_FILE")
             if path and name.lower() not in found:
-                found[name.lower()] = Path(path).read_text(encoding="utf-8").strip()
+                found[name.lower()] = content(name, path)
         return found
+
+
+def content(name: str, path: str) -> str:
+    """What stands in the file that `NAME_FILE` names, without the blanks around it. Raises SettingsRefusedError."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise SettingsRefusedError([f"{name}_FILE: {path} cannot be read: it is not text in UTF-8"]) from None
+    except OSError as error:
+        raise SettingsRefusedError([f"{name}_FILE: {path} cannot be read: {error.strerror}"]) from None
 
 
 class EnvironmentSettings(BaseSettings):
@@ -45,10 +57,22 @@ class EnvironmentSettings(BaseSettings):
         return init_settings, FileEnvSource(settings_cls, env_ignore_empty=True)
 
 
+def _is_postgres(value: SecretStr) -> SecretStr:
+    try:
+        postgres_dsn(value.get_secret_value())
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+PostgresAddress = Annotated[SecretStr, AfterValidator(_is_postgres)]
+"""An address of PostgreSQL that a connection can be tried with."""
+
+
 class DatabaseSettings(EnvironmentSettings):
     """Where PostgreSQL is."""
 
-    database_url: SecretStr = Field(validation_alias="DATABASE_URL")
+    database_url: PostgresAddress = Field(validation_alias="DATABASE_URL")
     """`postgres://`, `postgresql://` or `postgresql+asyncpg://`, with libpq's query parameters."""
     db_schema: str = Field("errander", validation_alias="ERRANDER_DB_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     """The schema that holds all tables."""
@@ -77,8 +101,6 @@ def read(kind: type[S], **given: Any) -> S:
         raise SettingsRefusedError(error.lines) from None
     except ValidationError as error:
         raise SettingsRefusedError(refusals(error)) from None
-    except OSError as error:
-        raise SettingsRefusedError([f"a NAME_FILE of the environment cannot be read: {error}"]) from None
 
 
 def refusals(error: ValidationError) -> list[str]:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from db.settings import read
 from service.supervise import Console, Part, PartError, Supervisor
-from workers.settings import DrainSettings
 
 _log = structlog.get_logger("errander.api")
 
@@ -21,10 +19,10 @@ _PAUSE = 2.0
 
 
 @contextlib.asynccontextmanager
-async def companion_worker() -> AsyncIterator[None]:
+async def companion_worker(grace: float) -> AsyncIterator[None]:
     """Keeps one worker process running for as long as the block lasts, and drains it at the end.
 
-    The API does not wait for it: requests are served while it starts. Raises SettingsRefusedError.
+    It has `grace` seconds to end. The API does not wait for it: requests are served while it starts.
     """
     errander = shutil.which("errander", path=str(Path(sys.executable).parent)) or "errander"
     environment = {name: value for name, value in os.environ.items() if name != "ERRANDER_WITH_WORKER"}
@@ -32,7 +30,7 @@ async def companion_worker() -> AsyncIterator[None]:
         name="worker",
         argv=(errander, "worker"),
         env=environment | {"ERRANDER_SUPERVISED": "1"},
-        grace=read(DrainSettings).grace,
+        grace=grace,
     )
     supervisor = Supervisor(Console())
     starting = asyncio.create_task(_start(supervisor, part), name="errander.companion")

@@ -51,6 +51,7 @@ from service.version import server_version
 from service.waiting import Waiting
 from workers import garbage, logs
 from workers.publisher import Publisher
+from workers.settings import DrainSettings
 
 CONNECTIONS = 10
 """Connections of one API process for its statements; composed queries have a few of their own."""
@@ -148,7 +149,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             migrating = asyncio.create_task(bring_up_when_possible(settings), name="errander.migrate")
             stack.push_async_callback(_cancelled, migrating)
         if settings.with_worker:
-            await stack.enter_async_context(companion_worker())
+            await stack.enter_async_context(companion_worker(DrainSettings().grace))
         stack.enter_context(_released_by_signals(waiting))
         yield
 

@@ -13,6 +13,8 @@ _log = structlog.get_logger("errander.migrate")
 
 _PAUSE = 1.0
 """Seconds between tries while PostgreSQL is away."""
+_LONGEST_PAUSE = 30.0
+"""The same in the end where a fault of ours, which seldom goes away by itself, comes again and again."""
 
 
 async def bring_up(settings: CatalogueSettings) -> None:
@@ -27,15 +29,23 @@ async def bring_up(settings: CatalogueSettings) -> None:
 
 async def bring_up_when_possible(settings: CatalogueSettings) -> None:
     """The same, tried until it succeeds: the API answers 503 meanwhile."""
+    told: set[str] = set()
+    pause = _PAUSE
     while True:
         try:
             await bring_up(settings)
         except DatabaseError as error:
             _log.warning("migrate.waiting", error=str(error))
             await asyncio.sleep(_PAUSE)
-        except Exception:  # nobody waits for this task: what ends it unheard would leave the API at 503 without a word
-            _log.exception("migrate.broken")
-            await asyncio.sleep(_PAUSE)
+        except Exception as error:  # nobody waits for this task: it would leave the API at 503 without a word
+            text = f"{type(error).__name__}: {error}"
+            if text in told:
+                _log.warning("migrate.broken", error=text)
+            else:
+                told.add(text)
+                _log.exception("migrate.broken")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         else:
             _log.info("migrate.done")
             return

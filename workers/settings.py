@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from db.lifecycle import Priority
@@ -11,6 +11,16 @@ from db.settings import DatabaseSettings, EnvironmentSettings
 LOWEST_LEASE_IN_BEATS = 4
 """A lease shorter than this many heartbeats would be lost by one slow beat and a retry."""
 
+
+def _is_redis(value: SecretStr) -> SecretStr:
+    from workers.redis_client import connect  # noqa: PLC0415 - 80 ms that most commands need not spend
+
+    connect(value.get_secret_value())  # opens nothing; raises ValueError for what it cannot use
+    return value
+
+
+RedisAddress = Annotated[SecretStr, AfterValidator(_is_redis)]
+"""An address of Redis or Valkey that a client can be made for."""
 
 LEAVING_SECONDS = 10.0
 """What a worker may need after its drain: to stop what still runs, give jobs back and write the last outcomes."""
@@ -31,7 +41,7 @@ class DrainSettings(EnvironmentSettings):
 class WorkerSettings(DatabaseSettings, DrainSettings):
     """What one worker process is told. Durations are seconds."""
 
-    redis_url: SecretStr = Field(validation_alias="REDIS_URL")
+    redis_url: RedisAddress = Field(validation_alias="REDIS_URL")
     tasks: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias="ERRANDER_TASKS")
     """Import paths of the user's task modules."""
     builtin_tasks: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -159,10 +159,13 @@ class Fleet:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for member in self.members:
-            if member.process is not None and member.process.poll() is None:
+            life, process = member.life, member.process
+            if life is None or process is None:
+                continue
+            if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(member.process.pid, SIGKILL)
-                member.process.wait()
+                    os.killpg(process.pid, SIGKILL)
+            life.code, life.ended = process.wait(), time.monotonic()  # what it has left behind is looked for now
         self.end_left_behind()
 
     def end_left_behind(self) -> list[str]:

@@ -124,7 +124,7 @@ _ACTS: Final = {
     "replay-dead": 2.0,
 }
 """What clients do beside submitting, and how often of a hundred."""
-_TO_NO_JOB: Final = frozenset({"list", "submit-again", "pause-queue", "pause-task", "replay-dead"})
+_NOT_ABOUT_ONE_JOB: Final = frozenset({"list", "submit-again", "pause-queue", "pause-task", "replay-dead"})
 
 
 def steps(seed: int, seconds: float, rate: float) -> list[Step]:
@@ -218,7 +218,7 @@ def _acts(rng: random.Random, seconds: float, rate: float) -> list[Step]:
     while at < seconds:
         name = rng.choices(list(_ACTS), list(_ACTS.values()))[0]
         act = Act(name, rng.random(), _tenant(rng), round(rng.uniform(0.2, 6.0), 3), _word(rng, name))
-        foreign = rng.random() < _FOREIGN and name not in _TO_NO_JOB
+        foreign = rng.random() < _FOREIGN and name not in _NOT_ABOUT_ONE_JOB
         found.append(Step(round(at, 4), replace(act, foreign=foreign)))
         at += rng.expovariate(rate)
     return found

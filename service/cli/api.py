@@ -17,7 +17,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=arguments.port, help="port to listen on (default 8000)")
     parser.add_argument(
-        "--processes", type=arguments.some, default=1, help="API processes on the same port (default 1)"
+        "--processes", type=arguments.at_least_one, default=1, help="API processes on the same port (default 1)"
     )
     parser.add_argument("--with-worker", action="store_true", help="run a worker beside each API process")
     parser.set_defaults(func=main)

@@ -19,7 +19,7 @@ def count(text: str) -> int:
     return int(text)
 
 
-def some(text: str) -> int:
+def at_least_one(text: str) -> int:
     """A number of processes, at least one."""
     if not count(text):
         raise argparse.ArgumentTypeError("at least 1 process is needed")

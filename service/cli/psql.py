@@ -59,17 +59,18 @@ def program() -> str | None:
 
 def main(args: argparse.Namespace) -> int:
     """Becomes psql; returns only where it cannot."""
-    from db.errors import SettingsError  # noqa: PLC0415 - `errander --help` must not pay for it
-    from db.settings import DatabaseSettings, SettingsRefusedError, read  # noqa: PLC0415
+    from db.settings import (  # noqa: PLC0415 - `errander --help` must not pay for it
+        DatabaseSettings,
+        SettingsRefusedError,
+        read,
+    )
     from db.urls import postgres_dsn  # noqa: PLC0415
 
     try:
         settings = read(DatabaseSettings)
-        dsn = postgres_dsn(settings.database_url.get_secret_value())
     except SettingsRefusedError as error:
         return refuse("psql", error.lines)
-    except SettingsError as error:
-        return refuse("psql", [str(error)])
+    dsn = postgres_dsn(settings.database_url.get_secret_value())
     psql = program()
     if psql is None:
         return refuse("psql", ["there is no psql on the path; install the client of PostgreSQL"])

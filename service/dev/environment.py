@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import service
+from db.settings import SettingsRefusedError, content
 from service.dev.options import DevError, DevOptions
 
 # Each may come as NAME_FILE too: what is set here must not be overruled by a file of the outer environment.
@@ -14,13 +15,17 @@ _DROPPED = ("ERRANDER_WITH_WORKER", "ERRANDER_HOST", "ERRANDER_PORT", "ERRANDER_
 
 
 def shared_values(options: DevOptions, database_url: str, redis_url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the env file says: enough for a worker in another shell to be like the ones started here."""
+    """What the env file says: enough for a worker in another shell to be like the ones started here.
+
+    No value has a blank, because shells read the file by `export $(cat …)`.
+    """
+    groups = environ.get("ERRANDER_BUILTIN_TASKS", "all").split(",")
     return {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "ERRANDER_URL": options.url,
         "ERRANDER_TASKS": ",".join(options.tasks),
-        "ERRANDER_BUILTIN_TASKS": environ.get("ERRANDER_BUILTIN_TASKS", "all"),
+        "ERRANDER_BUILTIN_TASKS": ",".join(group.strip() for group in groups),
     }
 
 
@@ -53,11 +58,11 @@ def python_path(present: str, folder: Path) -> str:
 def external_address(name: str, environ: Mapping[str, str]) -> str:
     """An address for `--external`: NAME, or the content of the file NAME_FILE. Raises DevError when neither is set."""
     if value := environ.get(name):
-        return value
+        return value.strip()
     path = environ.get(f"{name}_FILE")
     if not path:
         raise DevError(f"--external needs {name} in the environment", exit_code=2)
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise DevError(f"cannot read {name}_FILE {path}: {error.strerror}", exit_code=2) from error
+        return content(name, path)
+    except SettingsRefusedError as error:
+        raise DevError(str(error), exit_code=2) from error

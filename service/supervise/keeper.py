@@ -19,12 +19,16 @@ _LAST_LINES = 15
 
 
 class PartError(Exception):
-    """A part ended, or took too long, before it was ready. `part` is its name; `lines` the end of its log."""
+    """A part ended, or took too long, before it was ready, or refused to start.
 
-    def __init__(self, part: str, reason: str, lines: Sequence[str] = ()) -> None:
+    `part` is its name; `lines` the end of its log; `code` the exit code for the command that wanted it.
+    """
+
+    def __init__(self, part: str, reason: str, lines: Sequence[str] = (), *, code: int = 1) -> None:
         super().__init__(f"{part} {reason}")
         self.part = part
         self.lines = tuple(lines)
+        self.code = code
 
 
 class Keeper:
@@ -74,7 +78,7 @@ class Keeper:
             await self.stop()
 
     async def finished(self) -> int:
-        """Wait until the part is over for good; its last exit code."""
+        """Wait until the part is over for good; its last exit code. Raises PartError if it refused to start."""
         if self._keeping is None:
             return 0
         await asyncio.wait({self._keeping})
@@ -90,6 +94,8 @@ class Keeper:
             code = await self.child.stop(self._hurry)
         if self._keeping is not None:
             await asyncio.wait({self._keeping})
+            if not self._keeping.cancelled():
+                self._keeping.exception()  # a refusal that nobody waited for is no fault of the event loop's
         self._forget()
         if self._log is not None:
             self._log.close()
@@ -117,7 +123,7 @@ class Keeper:
                 raise PartError(self.part.name, f"did not start: it {_how(code)}", self._last_lines())
 
     async def _keep(self, child: Child | None) -> int:
-        deaths = 0
+        deaths, was_up = 0, False
         while True:
             born = time.monotonic()
             if child is None:
@@ -126,7 +132,11 @@ class Keeper:
             ran, child = child is not None, None
             if self._stopping or (ran and code == 0 and self.part.restart is Restart.ON_FAILURE):
                 return code
-            deaths = 1 if time.monotonic() - born > _GOOD_LIFE_SECONDS else deaths + 1
+            is_good = time.monotonic() - born > _GOOD_LIFE_SECONDS
+            was_up = was_up or is_good
+            if ran and code == self.part.exit_refused and not was_up:
+                raise PartError(self.part.name, f"refused to start: it {_how(code)}", self._last_lines(), code=code)
+            deaths = 1 if is_good else deaths + 1
             wait = 0.0 if code == EXIT_RETIRED else self._backoff(deaths)
             if ran:
                 when = "at once" if wait == 0 else f"in {wait:g} s"

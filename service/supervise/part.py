@@ -54,6 +54,8 @@ class Part:
     before_start: Callable[[], object] | None = None
     """Run in a thread before every start, the first and the later ones; raising makes that start a failed one."""
     restart: Restart = Restart.ON_FAILURE
+    exit_refused: int | None = None
+    """The exit code by which it says that it never will run as it is told to; ends the supervisor if it comes at first."""
 
     stop_signal: Signals = SIGTERM
     grace: float = 30.0

@@ -60,7 +60,7 @@ def run_parts(
     Stages start in order, each once the one before is ready; `on_ready` is called when all are. Parts that die are
     started again. SIGINT and SIGTERM stop everything in reverse and the answer is 0; a second one does it in a
     hurry. When all parts have finished by themselves the answer is the first exit code that is not 0, else 0;
-    when one cannot be started it is 1, and the reason is on the console.
+    when one cannot be started it is 1, when one refuses to start its `exit_refused`, and the reason is on the console.
     """
     console = Console() if console is None else console
     try:
@@ -85,7 +85,7 @@ async def _run(
             for line in failure.lines:
                 console.say(line)
             console.say(f"errander: {failure}")
-            return 1
+            return failure.code
         finally:
             work.cancel()
             asked.cancel()

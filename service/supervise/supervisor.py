@@ -5,7 +5,8 @@
         └──────── stop ──────┴────────────────────┴──> stopped
 
 A part that ends before it was ever ready fails the start; later it is started again, at once after exit code 75
-(a worker that retired), else after a wait that doubles. One supervisor belongs to one event loop on the main thread.
+(a worker that retired), else after a wait that doubles. A part whose `exit_refused` is its exit code before any life of
+it has lasted is not: that would go on for ever. One supervisor belongs to one event loop on the main thread.
 """
 
 import asyncio
@@ -63,7 +64,10 @@ class Supervisor:
         return {name: keeper.child.pid for name, keeper in self._keepers.items() if keeper.child is not None}
 
     async def finished(self) -> int:
-        """Wait until no part runs or will be started again; the first exit code that is not 0, else 0."""
+        """Wait until no part runs or will be started again; the first exit code that is not 0, else 0.
+
+        Raises PartError as soon as one refuses to start; the others still run then, and need `stop`.
+        """
         codes = await asyncio.gather(*(keeper.finished() for keeper in self._keepers.values()))
         return next((code for code in codes if code != 0), 0)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.chaos import workload
 from service.cli import chaos
 from tests.fixtures.waiting import eventually_sync
 
@@ -103,6 +104,10 @@ def test_it_reads_no_address_of_another_deployment(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ERRANDER_DB_SCHEMA", "elsewhere")
     # a seed whose few jobs are quick and due at once, so that nothing is waited for afterwards
     few = ("--seed", "2886", "--rate", "2", "--minutes", "0.1", "--workers", "2", "--faults", "none")
+    jobs = [job for step in workload.steps(2886, 6.0, 2.0) for job in getattr(step.does, "bodies", ())]
+    assert 10 < len(jobs) < 20
+    assert {job["task"] for job in jobs} <= {"chaos.quick", "chaos.sleep", "chaos.thread", "chaos.process"}
+    assert not any("delay" in job or job["payload"].get("seconds", 0.0) > 2.0 for job in jobs), "choose another seed"
     done = subprocess.run(
         [ERRANDER, "chaos", *few, "--keep", "-o", "json"],
         cwd=server_folder,

@@ -1,18 +1,22 @@
 """What a run finds and ends of what its processes have started, in whatever process group that is."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
 
 from service.chaos import ledger
+from service.chaos.evidence import Life
 from service.chaos.fleet import Fleet
 from service.chaos.ledger import LEDGER_VARIABLE
+from service.chaos.workload import POOLS
 from tests.fixtures.waiting import eventually_sync
 
 _CHILD = """
@@ -47,6 +51,27 @@ def test_a_process_that_a_child_with_a_group_of_its_own_leaves_behind_is_found_a
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     assert [line.pid for line in ledger.read(tmp_path / "ledger")] == [child.pid]
+
+
+def test_what_a_member_that_has_ended_leaves_behind_is_ended_with_a_run_that_is_broken_off(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, 1, tmp_path / "ledger", armed=False)
+    fleet.add_worker({}, POOLS[0])
+    (member,) = fleet.members
+    child = [sys.executable, "-c", "import signal; signal.pause()", "workers.child"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.Popen({child})"], start_new_session=True
+    )
+    member.process = cast("Any", process)
+    member.lives.append(Life(member.who, 0, process.pid, tmp_path / "log", 0.0))
+    try:
+        process.wait()
+        assert len(_group(process.pid)) == 1
+        asyncio.run(fleet.kill())
+        assert (member.life, member.lives[0].code) == (None, 0)
+        eventually_sync(lambda: _group(process.pid) == [])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _group(group: int) -> list[int]:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from db.settings import read
 from errander._cli import main
 from service.cli import api, doctor, migrate, psql, tasks
 from service.dev.folder import DataFolder
@@ -20,8 +21,9 @@ from service.supervise import Part, free_port
 from tests.fixtures.dev import ERRANDER
 from tests.fixtures.servers import Databases
 from tests.fixtures.waiting import eventually_sync
+from workers import command
 from workers.hints import FINAL_CHANNEL
-from workers.settings import LEAVING_SECONDS
+from workers.settings import LEAVING_SECONDS, WorkerSettings
 
 
 def run(module: Any, *words: str) -> int:
@@ -74,12 +76,28 @@ def test_an_address_that_is_none_is_exit_code_2(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     monkeypatch.setenv("DATABASE_URL", "mysql://u:hidden@h/x")
-    for words in (["migrate"], ["tasks", "announce"], ["fsck", "--full"], ["api"], ["psql"]):
+    for words in (["migrate"], ["tasks", "announce"], ["fsck", "--full"], ["api"], ["worker"], ["psql"]):
         assert main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"errander {' '.join(words[:1])}")
         assert line.count("DATABASE_URL") == 1
         assert "hidden" not in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fsck", "--repair"),
+        ("fsck", "--full"),
+        ("key", "create", "--local", "--name", "a", "--scope", "admin"),
+    ],
+)
+def test_the_address_of_an_api_is_refused_where_none_is_asked(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--url", "http://127.0.0.1:9"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("works on DATABASE_URL itself and asks no API: leave out --url")
 
 
 @pytest.mark.usefixtures("environment")
@@ -181,6 +199,41 @@ def test_settings_of_a_worker_are_refused_before_anything_is_started(
 
 
 @pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("DATABASE_URL=mysql://u:hidden@h/x", "DATABASE_URL: must begin with postgresql://"),
+        ("REDIS_URL=http://:hidden@h", "REDIS_URL: must begin with redis://"),
+        ("ERRANDER_METRICS_PORT=65535", "ERRANDER_METRICS_PORT (65535): each of 2 processes has a port"),
+        ("ERRANDER_METRICS_PORT_FILE=latin", "ERRANDER_METRICS_PORT_FILE: latin cannot be read: it is not text"),
+    ],
+)
+def test_what_no_worker_can_use_is_refused_before_one_is_started(
+    given: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("service.supervise.run_parts", lambda _parts: pytest.fail("started"))
+    (tmp_path / "latin").write_bytes("höchstens 9464".encode("latin-1"))
+    name, _, value = given.partition("=")
+    monkeypatch.setenv(name, value)
+    assert main(["worker", "--processes", "2"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"errander worker: {said}")
+    assert "hidden" not in line
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_worker_whose_tasks_cannot_be_imported_says_that_it_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ERRANDER_METRICS_PORT", "0")
+    monkeypatch.setattr("workers.garbage.settle", lambda: None)  # it is for the whole process
+    settings = read(WorkerSettings, tasks=("no_such_module_anywhere",))
+    assert command.run(settings) == command.REFUSED
+    assert "no_such_module_anywhere" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("environment")
 def test_several_workers_are_told_apart_and_have_the_time_they_were_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -201,6 +254,7 @@ def test_several_workers_are_told_apart_and_have_the_time_they_were_given(
     assert [env["ERRANDER_METRICS_PORT"] for env in environments] == ["9000", "9001"]
     assert {env["ERRANDER_POOL"] for env in environments} == {"gpu"}
     assert {part.argv[1:] for part in started} == {("worker", "--burst")}
+    assert {part.exit_refused for part in started} == {command.REFUSED}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pickle
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -50,6 +50,18 @@ def test_a_wait_goes_on_through_a_restart_of_the_api(pauses: list[float]) -> Non
         assert client.submit("demo.echo").result(timeout=3600) == {"ok": True}
     assert len(server.requests) == 6
     assert pauses[2] == 3.0
+
+
+@pytest.mark.parametrize(("asked", "paused"), [("300", 300.0), ("inf", 86_400.0)])
+def test_a_wait_asks_no_sooner_than_the_server_wishes(asked: str, paused: float, pauses: list[float]) -> None:
+    server = Scripted(
+        answer(202, job_json()),
+        problem(429, "quota-exceeded", retry_after=asked),
+        answer(200, job_json(status="SUCCESS", result=1)),
+    )
+    with Client(transport=server.transport) as client:
+        assert client.submit("demo.echo").result() == 1
+    assert pauses == [paused]
 
 
 async def test_a_wait_ends_at_its_deadline_and_the_job_goes_on() -> None:
@@ -247,6 +259,8 @@ def test_an_edit_sends_only_the_given_fields_and_null_where_that_is_meant() -> N
         client.jobs.edit("job-1", priority="high", expires_at=None, timeout=5)
         with pytest.raises(ValueError, match="at least one"):
             client.jobs.edit("job-1")
+        with pytest.raises(TypeError, match=r"edit\(\) knows no prioritty; there are priority, pool"):
+            client.jobs.edit("job-1", **cast("Any", {"prioritty": "high"}))
     assert server.requests[0].method == "PATCH"
     assert server.bodies == [{"priority": "high", "expires_at": None, "timeout": 5.0}]
 

@@ -62,6 +62,7 @@ def test_a_payload_that_is_no_json_is_refused_before_it_is_sent() -> None:
         for value, said in (
             ({"n": float("nan")}, "^/payload/n: NaN is no JSON number"),
             ({"a": [1, {"b": object()}]}, "^/payload/a/1/b: Unable to serialize unknown type"),
+            ({"a/b~c": ({"n": float("nan")},)}, "^/payload/a~1b~0c/0/n: NaN is no JSON number"),
             (cycle, "^/payload/again: "),
         ):
             with pytest.raises(ValueError, match=said):
@@ -224,11 +225,29 @@ def test_a_refused_value_is_said_once() -> None:
     assert str(caught.value) == said
 
 
-def test_a_task_that_is_not_known_says_what_comes_close() -> None:
-    server = Scripted(problem(422, "unknown-task", "no task 'demo.ecko' is known", similar=["demo.echo", "demo.eco"]))
+def test_two_values_that_are_wrong_in_the_same_way_are_both_said() -> None:
+    errors = [{"pointer": f"/payload/{name}", "detail": "too small", "code": "minimum"} for name in ("n", "m")]
+    server = Scripted(problem(422, "validation-failed", "/payload/n: too small (and 1 more)", errors=errors))
+    with Client(transport=server.transport) as client, pytest.raises(errander.ValidationFailed) as caught:
+        client.submit("t")
+    assert str(caught.value).endswith("/payload/n: too small (and 1 more) (request req-7); /payload/m: too small")
+
+
+@pytest.mark.parametrize(
+    ("similar", "asked"),
+    [
+        (["a"], "; did you mean a?"),
+        (["a", "b"], "; did you mean a or b?"),
+        (["a", "b", "c"], "; did you mean a, b or c?"),
+        (["a", "b", "c", "d"], "; did you mean a, b or c?"),
+        ([], ""),
+    ],
+)
+def test_a_task_that_is_not_known_says_what_comes_close(similar: list[str], asked: str) -> None:
+    server = Scripted(problem(422, "unknown-task", "no task 'demo.ecko' is known", similar=similar))
     with Client(transport=server.transport) as client, pytest.raises(errander.TaskNotKnown) as caught:
         client.submit("demo.ecko")
-    assert str(caught.value).endswith("is known (request req-7); did you mean demo.echo or demo.eco?")
+    assert str(caught.value).endswith(f"is known (request req-7){asked}")
 
 
 def test_errors_carry_what_the_problem_says() -> None:

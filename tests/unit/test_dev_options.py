@@ -78,8 +78,18 @@ def test_an_external_address_may_stand_in_a_file(tmp_path: Path) -> None:
     assert external_address("DATABASE_URL", {"DATABASE_URL": "postgres://y"}) == "postgres://y"
     with pytest.raises(DevError, match="needs DATABASE_URL"):
         external_address("DATABASE_URL", {})
-    with pytest.raises(DevError, match="cannot read DATABASE_URL_FILE"):
-        external_address("DATABASE_URL", {"DATABASE_URL_FILE": str(tmp_path / "none")})
+    (tmp_path / "latin").write_bytes(b"postgres://\xfc")
+    for name in ("none", "latin"):
+        with pytest.raises(DevError, match=f"DATABASE_URL_FILE: .*/{name} cannot be read") as refused:
+            external_address("DATABASE_URL", {"DATABASE_URL_FILE": str(tmp_path / name)})
+        assert refused.value.exit_code == 2
+
+
+def test_no_value_of_the_env_file_has_a_blank() -> None:
+    environ = {"ERRANDER_BUILTIN_TASKS": " http, demo "}
+    shared = shared_values(options(tasks=("a.b", "c")), "postgres://x", "redis://y", environ)
+    assert shared["ERRANDER_BUILTIN_TASKS"] == "http,demo"
+    assert not any(" " in value for value in shared.values())
 
 
 def test_source_folders_are_watched_and_environments_are_not(tmp_path: Path) -> None:

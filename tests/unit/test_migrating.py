@@ -1,6 +1,7 @@
 """`ERRANDER_MIGRATE=auto` in the API: tried until it succeeds."""
 
 import pytest
+import structlog.testing
 
 from db.errors import Unavailable
 from service import migrating
@@ -20,3 +21,24 @@ async def test_neither_an_outage_nor_a_fault_ends_the_tries(monkeypatch: pytest.
     monkeypatch.setattr(migrating, "_PAUSE", 0.0)
     await migrating.bring_up_when_possible(CatalogueSettings(database_url="postgresql://localhost/none"))
     assert tries == ends
+
+
+async def test_a_fault_that_lasts_is_told_in_full_once_and_tried_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    ends = [*["a fault of ours"] * 8, "another"]
+
+    async def bring_up(_: object) -> None:
+        if len(pauses) < len(ends):
+            raise KeyError(ends[len(pauses)])
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(migrating, "bring_up", bring_up)
+    monkeypatch.setattr("service.migrating.asyncio.sleep", sleep)
+    with structlog.testing.capture_logs() as lines:
+        await migrating.bring_up_when_possible(CatalogueSettings(database_url="postgresql://localhost/none"))
+    assert [line["log_level"] for line in lines] == ["error", *["warning"] * 7, "error", "info"]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 30]

@@ -1,4 +1,4 @@
-"""What the log says of those who were turned away: enough to see who, and never more than so many lines."""
+"""What the log says of those who were turned away: enough to see who, and a bounded number of lines a period."""
 
 from typing import Any
 

@@ -160,7 +160,10 @@ def test_arqs_command_says_what_is_missing_in_lines_and_not_in_a_traceback(
         ("ERRANDER_PRIORITIES", ",", ["ERRANDER_PRIORITIES: Tuple should have at least 1 item"]),
         ("ERRANDER_LEASE_SECONDS", "1", ["ERRANDER_LEASE_SECONDS (1) must be at least 4 times"]),
         ("ERRANDER_DB_SCHEMA", "Bad-Name", ["ERRANDER_DB_SCHEMA: String should match"]),
-        ("ERRANDER_SLOTS_FILE", "/no/such/file", ["a NAME_FILE of the environment cannot be read: [Errno 2]"]),
+        ("ERRANDER_SLOTS_FILE", "/no/such/file", ["ERRANDER_SLOTS_FILE: /no/such/file cannot be read: No such file"]),
+        ("ERRANDER_SLOTS_FILE", "/", ["ERRANDER_SLOTS_FILE: / cannot be read: Is a directory"]),
+        ("DATABASE_URL", "mysql://u:p@h/x", ["DATABASE_URL: must begin with postgresql://"]),
+        ("REDIS_URL", "redis+sentinel://h", ["REDIS_URL: "]),
     ],
 )
 def test_both_kinds_of_process_say_what_is_wrong_in_the_same_words(

@@ -92,6 +92,25 @@ async def test_a_part_that_retires_is_started_again_at_once(tmp_path: Path) -> N
     await bench.supervisor.stop()
 
 
+async def test_a_part_that_refuses_to_start_ends_the_wait_and_the_others_are_stopped(bench: Bench) -> None:
+    parts = [bench.part("one", "raise SystemExit(2)", exit_refused=2), bench.part("two", FOR_EVER, exit_refused=2)]
+    await bench.supervisor.start(parts)
+    with pytest.raises(PartError, match="one refused to start: it ended with exit code 2") as refused:
+        await asyncio.wait_for(bench.supervisor.finished(), 10)
+    assert refused.value.code == 2
+    assert list(bench.supervisor.pids()) == ["two"]
+    await bench.supervisor.stop()
+    assert "started again" not in bench.said
+
+
+async def test_a_part_that_ran_for_a_while_is_started_again_whatever_it_ended_with(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.supervise.keeper._GOOD_LIFE_SECONDS", 0.0)
+    await bench.supervisor.start([bench.part("worker", "raise SystemExit(2)", exit_refused=2)])
+    await eventually(lambda: "worker ended with exit code 2; it is started again" in bench.said)
+
+
 async def test_a_part_that_finished_is_not_started_again(bench: Bench) -> None:
     await bench.supervisor.start([bench.part("worker", "pass", ready=lambda _: False)])
     assert await bench.supervisor.finished() == 0

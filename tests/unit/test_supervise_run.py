@@ -15,8 +15,8 @@ import sys
 from service.supervise import Output, Part, run_parts
 gentle = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print('up', flush=True); signal.pause()"
 deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-script = {"gentle": gentle, "deaf": deaf, "fine": ""}[sys.argv[1]]
-part = Part(name="p", argv=(sys.executable, "-c", script), grace=30)
+script = {"gentle": gentle, "deaf": deaf, "fine": "", "refuses": "raise SystemExit(2)"}[sys.argv[1]]
+part = Part(name="p", argv=(sys.executable, "-c", script), grace=30, exit_refused=2)
 sys.exit(run_parts([part], on_ready=lambda: print("ready", flush=True)))
 """
 
@@ -51,6 +51,13 @@ def test_a_second_signal_does_not_wait() -> None:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_a_part_that_refuses_to_start_ends_the_command_with_its_code() -> None:
+    with command("refuses") as process:
+        assert process.wait(10) == 2
+        assert process.stdout is not None
+        assert process.stdout.read().splitlines()[-1] == "errander: p refused to start: it ended with exit code 2"
 
 
 def test_parts_that_finish_end_the_command() -> None:

@@ -85,11 +85,9 @@ class ValidationFailed(ApiError):
     """The request did not validate; `errors` points at each refused value."""
 
     def __str__(self) -> str:
+        listed = [f"{error.pointer or '/'}: {error.detail}" for error in self.errors[:5]]
         # `detail` most often begins with the first of them
-        listed = [
-            f"{error.pointer or '/'}: {error.detail}" for error in self.errors[:5] if error.detail not in self.detail
-        ]
-        return "; ".join([super().__str__(), *listed])
+        return "; ".join([super().__str__(), *(text for text in listed if not self.detail.startswith(text))])
 
 
 class TaskNotKnown(ValidationFailed):
@@ -102,7 +100,9 @@ class TaskNotKnown(ValidationFailed):
         return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; did you mean {' or '.join(self.similar)}?" if self.similar else super().__str__()
+        *others, last = self.similar[:3] or ("",)
+        names = f"{', '.join(others)} or {last}" if others else last
+        return f"{super().__str__()}; did you mean {names}?" if names else super().__str__()
 
 
 class Unauthenticated(ApiError):

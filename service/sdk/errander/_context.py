@@ -85,7 +85,10 @@ class JobInfo:
 
 
 class ContextLog:
-    """Lines for the job's log: `ctx.log.info("rows copied", rows=12)`. Fields are JSON values."""
+    """Lines for the job's log: `ctx.log.info("rows copied", rows=12)`. Fields are JSON values.
+
+    Of a message, and of a field that is a text, a worker keeps the last 16,384 characters.
+    """
 
     __slots__ = ("_port",)
 

@@ -36,6 +36,8 @@ from ._backoff import Exponential
 from ._json import dump_body
 from ._wire import Answer, Call, Flow, Pause
 
+_LONGEST_RETRY_AFTER: Final = 86_400.0
+"""Seconds: what asks for more may ask for what no clock can wait."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
 PAUSES: Final = Exponential(base=0.25, factor=2, max=8, jitter=0.5)
 """Five tries again bridge about eight seconds, a restart of the API."""
@@ -242,16 +244,16 @@ def _problem(answer: Answer) -> dict[str, Any] | None:
 
 
 def _retry_after(answer: Answer) -> float | None:
-    """Seconds of a `Retry-After` header, in either of its forms (RFC 9110, 10.2.3)."""
+    """Seconds of a `Retry-After` header, in either of its forms (RFC 9110, 10.2.3), a day at most."""
     text = answer.headers.get("retry-after", "")
     if not text:
         return None
     try:
-        return max(0.0, float(text))
+        return min(max(0.0, float(text)), _LONGEST_RETRY_AFTER)
     except ValueError:
         pass
     try:
         sent = parsedate_to_datetime(answer.headers["date"])  # the server's clock, so that ours does not matter
-        return max(0.0, (parsedate_to_datetime(text) - sent).total_seconds())
+        return min(max(0.0, (parsedate_to_datetime(text) - sent).total_seconds()), _LONGEST_RETRY_AFTER)
     except (KeyError, ValueError, TypeError):
         return None

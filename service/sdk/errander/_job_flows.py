@@ -110,6 +110,9 @@ def edit(core: Core, job_id: str, fields: JobEdit) -> Flow[Job]:
     """PATCH a waiting job with those `fields` that are there; None is sent as null."""
     if not fields:
         raise ValueError("give at least one field to edit")
+    known = JobEdit.__annotations__
+    if unknown := sorted(fields.keys() - known.keys()):
+        raise TypeError(f"edit() knows no {', '.join(unknown)}; there are {', '.join(known)}")
     body = {name: None if value is None else wire_value(name, value) for name, value in fields.items()}
     answer = yield from core.call("PATCH", _path(job_id), body=body)
     return parse(Job, answer)

@@ -36,12 +36,14 @@ def _culprit(value: Any, error: ValueError) -> tuple[str, ValueError]:
     above: set[int] = set()
     while id(value) not in above:  # a cycle has no smallest part
         above.add(id(value))
-        parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        is_row = isinstance(value, list | tuple)
+        parts = value.items() if isinstance(value, Mapping) else enumerate(value) if is_row else ()
         for name, part in parts:
             try:
                 dump_json(part)
             except ValueError as inside:
-                where, value, error = f"{where}/{name}", part, inside
+                step = str(name).replace("~", "~0").replace("/", "~1")  # RFC 6901, 3
+                where, value, error = f"{where}/{step}", part, inside
                 break
         else:
             break

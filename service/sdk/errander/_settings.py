@@ -43,6 +43,6 @@ def _read(name: str, environ: Mapping[str, str] | None) -> str:
     if path := values.get(f"{name}_FILE", "").strip():
         try:
             return Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{name}_FILE names a file that cannot be read: {error}") from error
     return ""

@@ -1,5 +1,6 @@
 """Waiting for a job to be final: held reads, one after the other, through whatever happens to the API meanwhile."""
 
+import math
 import time
 from typing import Final
 
@@ -29,9 +30,9 @@ def wait(core: Core, job: Job, timeout: Duration | None) -> Flow[Job]:
         trouble: ApiError | None = None
         asked_at = time.monotonic()
         left = _left(deadline)
-        held = min(WAIT_STEP, int(left))
+        held = int(min(WAIT_STEP, left))
         try:
-            job = yield from _look(core, job.id, held, left)
+            job = yield from _look(core, job.id, held, min(left, LONGEST_PAUSE_SECONDS))
             pauses = core.pauses_while_waiting()
         except (ConnectionFailed, Unavailable, QuotaExceeded, RequestTimeout) as error:
             trouble = error
@@ -57,7 +58,5 @@ def _look(core: Core, job_id: str, held: int, left: float) -> Flow[Job]:
 
 
 def _left(deadline: float | None) -> float:
-    """Seconds until the deadline, from 0 to a minute."""
-    if deadline is None:
-        return LONGEST_PAUSE_SECONDS
-    return min(LONGEST_PAUSE_SECONDS, max(0.0, deadline - time.monotonic()))
+    """Seconds until the deadline, at least 0."""
+    return math.inf if deadline is None else max(0.0, deadline - time.monotonic())

@@ -22,3 +22,9 @@ def local_command(name: str, flag: str) -> Callable[[Namespace], int]:
         return REFUSED
 
     return not_installed
+
+
+def without_url(flag: str) -> int:
+    """Says that `--url` does not go with `flag`. Returns the exit code."""
+    print(f"errander: {flag} works on DATABASE_URL itself and asks no API: leave out --url", file=sys.stderr)
+    return REFUSED

@@ -181,7 +181,8 @@ def _add_fsck(subparsers: Subparsers) -> None:
     fsck.description = (
         "Looks for contradictions between jobs, queue, leases and hints, one line each, and says what to do. "
         "Asks the API, or with --full and --repair DATABASE_URL and REDIS_URL themselves. "
-        "Exit code 0: no errors (warnings are shown), 1: errors are left, 5: it could not be checked."
+        "Exit code 0: no errors (warnings are shown), 1: errors are left, 2: what was asked or a setting cannot be used, "
+        "3: this API has no such check, 4: the credential does not allow it, 5: it could not be checked."
     )
     fsck.add_argument("--full", action="store_true", help="read every row, not only what is new, waits or runs")
     fsck.add_argument("--repair", action="store_true", help="mend what is safe to mend; running while jobs run is fine")
@@ -246,7 +247,10 @@ def _local_or(remote: Command, entry: str, *flags: str) -> Command:
         asked = [f"--{flag}" for flag in flags if getattr(args, flag)]
         if not asked:
             return remote(args)
-        run: Command = importlib.import_module("._local", __package__).local_command(entry, asked[0])
+        local = importlib.import_module("._local", __package__)
+        if args.url is not None:
+            return int(local.without_url(asked[0]))
+        run: Command = local.local_command(entry, asked[0])
         return run(args)
 
     return command
