@@ -8,7 +8,7 @@
     ├── BadRow                 a value that PostgreSQL refuses; nothing changed
     └── Refused                a statement that PostgreSQL refuses; nothing changed
 
-`translate` makes them out of the driver's, by SQLSTATE.
+`translate` makes them out of the driver's, by SQLSTATE, also where SQLAlchemy has wrapped those.
 """
 
 from collections.abc import Iterator
@@ -70,6 +70,10 @@ def translate(error: BaseException) -> DatabaseError | None:
     """Our error for one of the driver's, or None if it is not the database's doing."""
     if isinstance(error, DatabaseError):
         return error
+    # SQLAlchemy wraps its adapter's error (`orig`), which wraps the driver's. It is not imported for that: few need it.
+    adapted = getattr(error, "orig", None)
+    if isinstance(adapted, Exception):
+        return translate(adapted.__cause__ or adapted)
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or "XX000"
         if state.startswith(_LOCKED):

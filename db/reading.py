@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db.engine import Database
-from db.errors import Unavailable, translate, translated
+from db.errors import Unavailable, translated
 
 
 class TooSlow(Unavailable):
@@ -39,17 +39,6 @@ class Reader:
             except PoolTimeoutError as error:
                 raise Unavailable("all connections for queries are in use") from error
             except DBAPIError as error:
-                raise _ours(error) from error
-
-
-def _ours(error: DBAPIError) -> BaseException:
-    # SQLAlchemy wraps its adapter's error, which wraps the driver's.
-    cause: BaseException | None = error
-    while cause is not None:
-        if getattr(cause, "sqlstate", None) == _CANCELLED:
-            return TooSlow("the query was cancelled after the statement timeout")
-        ours = translate(cause)
-        if ours is not None:
-            return ours
-        cause = cause.__cause__ or (cause.orig if isinstance(cause, DBAPIError) else None)
-    return error
+                if getattr(error.orig, "sqlstate", None) == _CANCELLED:
+                    raise TooSlow("the query was cancelled after the statement timeout") from error
+                raise

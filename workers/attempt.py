@@ -189,7 +189,8 @@ class Attempt:
         except asyncio.CancelledError:
             return self._stopped()
         except ChildNotStarted as error:
-            return GivenBack(outcomes.words(error, 500), begun=False, delay=UNKNOWN_TASK_SECONDS)
+            delay = max(UNKNOWN_TASK_SECONDS, self._patience())  # another worker may well have what it lacks here
+            return GivenBack(outcomes.words(error, 500), begun=False, delay=delay)
         finally:
             self._cancellable = False
         try:
@@ -367,7 +368,8 @@ class Port:
             )
         write = getattr(self._logger, level)
         try:
-            write("job.log", message=message, **{f"field_{k}" if k in _TAKEN else k: v for k, v in fields.items()})
+            plain = {f"field_{k}" if k in _TAKEN else k: outcomes.log_value(v) for k, v in fields.items()}
+            write("job.log", message=outcomes.log_value(message), **plain)
         except Exception:  # of a value that cannot be shown: a line of the log must never fail a job
             write("job.log", message=outcomes.words(message), fields={k: outcomes.words(v) for k, v in fields.items()})
 

@@ -26,7 +26,8 @@ from workers.watchdog import LOST_GRACE_SECONDS
 
 _log = structlog.get_logger("errander.worker")
 
-_STOP_SECONDS = 2.0  # how long code may take to end once it was stopped by a drain
+STOP_SECONDS = 2.0
+"""How long code may take to end once it was stopped by a drain."""
 
 
 class Why(StrEnum):
@@ -84,7 +85,7 @@ class Departure:
             await self._stop_running(Stop.LOST, LOST_GRACE_SECONDS)
         else:
             await self._let_run(self._settings.drain)
-            await self._stop_running(Stop.LOST if self._lease.lost else Stop.DRAIN, _STOP_SECONDS)
+            await self._stop_running(Stop.LOST if self._lease.lost else Stop.DRAIN, STOP_SECONDS)
         try:
             # asked again: the lease may have been lost meanwhile
             await (ending.resigned(control.resign) if self.why is Why.LOST else goodbye())

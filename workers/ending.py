@@ -2,10 +2,10 @@
 
 `last_act` writes what could not be stopped: a stuck attempt fails as a timeout, every other goes back free, to start
 no sooner than this process is gone. It runs on the job loop, or on the control thread where the job loop stands still.
-What has ended is written first, and tried for a while. Jobs whose code still runs go back in one last write, and from
-the moment in which that is sent the process has less time than they have: whatever is left then, a locked row or an
-answer that does not come, is left to the reaper. Then the process leaves directly: no thread, coroutine or child of it
-survives to overlap the next attempt.
+What has ended is written first, and tried for a while (`patience`). Jobs whose code still runs go back in one last
+write, and from the moment in which that is sent the process has less time than they have: whatever is left then, a
+locked row or an answer that does not come, is left to the reaper. Then the process leaves directly: no thread,
+coroutine or child of it survives to overlap the next attempt.
 """
 
 import asyncio
@@ -34,11 +34,19 @@ AGAIN = 75
 """Exit status by which a process asks its supervisor to start it again (EX_TEMPFAIL of sysexits.h)."""
 AHEAD_SECONDS = 2.0
 """How far ahead a job goes back whose code may still run for the moment until this process is gone."""
-_PATIENCE = 10.0  # seconds for the last outcomes while PostgreSQL does not answer
-_LEAVING_SECONDS = 0.5
+PATIENCE_SECONDS = 10.0
+"""How long outcomes of what has ended may take to be confirmed, by the flush and then by `last_act`."""
+HASTE_SECONDS = 2.5
+"""The same while code still runs: that must go back before a supervisor kills the process (`LEAVING_SECONDS`)."""
+_EXIT_SECONDS = 0.5
 """How much of `AHEAD_SECONDS` is kept for leaving itself: killing children, the last lines of the log."""
-_RESIGN_SECONDS = 0.5  # a successor waits for the end of the term otherwise, so it is worth no more
+RESIGN_SECONDS = 0.5  # a successor waits for the end of the term otherwise, so it is worth no more
 _AGAIN_SECONDS = 0.1  # between two tries
+
+
+def patience(*, code_runs: bool) -> float:
+    """Seconds for outcomes of what has ended, each for the flush that leaves and for `last_act`."""
+    return HASTE_SECONDS if code_runs else PATIENCE_SECONDS
 
 
 def last_outcomes(held: Held, culprits: Collection[Attempt]) -> list[Item[Outcome]]:
@@ -65,11 +73,13 @@ async def last_act(
     Gives up after a while: then the reaper does the rest. Where code still runs, whoever calls this must leave at once.
     """
     flush = Flush(link, worker, held, publisher=None, progress=None)
-    ended = [item for item in last_outcomes(held, culprits) if not _may_run(item)]
-    await _written(flush, link, ended, time.monotonic() + _PATIENCE, probe=worker)
+    items = last_outcomes(held, culprits)
+    ended = [item for item in items if not _may_run(item)]
+    seconds = patience(code_runs=len(ended) < len(items))
+    await _within(seconds, _written(flush, link, ended, time.monotonic() + seconds, probe=worker))
     # before the last write, because nothing may come between that and the end
     await resigned(resign)
-    seconds = AHEAD_SECONDS - _LEAVING_SECONDS
+    seconds = AHEAD_SECONDS - _EXIT_SECONDS
     await _within(seconds, _given_back(flush, link, held, culprits, worker=worker, seconds=seconds))
 
 
@@ -86,13 +96,14 @@ async def resigned(resign: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:  # whatever it is: the term ends by itself
             _log.warning("ending.not_resigned", error=repr(error))
 
-    await _within(_RESIGN_SECONDS, call())
+    await _within(RESIGN_SECONDS, call())
 
 
 async def _given_back(
     flush: Flush, link: Link, held: Held, culprits: Collection[Attempt], *, worker: UUID, seconds: float
 ) -> None:
-    items = last_outcomes(held, culprits)
+    # What runs comes first: an outcome that PostgreSQL refuses must not keep it from being sent.
+    items = sorted(last_outcomes(held, culprits), key=_may_run, reverse=True)
     if await _written(flush, link, items, time.monotonic() + seconds):
         try:
             await failpoints.reach("ending.written")
@@ -125,7 +136,7 @@ async def _written(
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+async def _within(seconds: float, work: Coroutine[Any, Any, object]) -> None:
     """Does it, and no longer than that: what a driver still waits for then ends with the process."""
     task = asyncio.create_task(work, name="errander.ending")
     done, _ = await asyncio.wait({task}, timeout=seconds)

@@ -40,8 +40,8 @@ class Heartbeat(Kept):
         self.answered = asyncio.Event()
         """As `ready`, for those who wait on the control thread."""
 
-    async def run_once(self) -> None:
-        """One beat; before the first one the row."""
+    async def run_once(self) -> bool:
+        """One beat; before the first one the row. Always asks."""
         self._sent = time.monotonic()
         self._next_at = self._sent + _RETRY_SECONDS
         self._asked.clear()
@@ -50,6 +50,7 @@ class Heartbeat(Kept):
             self._has_joined = True
         await self._beat()
         self._next_at = self._sent + self.pause
+        return True
 
     async def rest(self) -> None:
         """Waits for the next beat's time, or until somebody needs one."""

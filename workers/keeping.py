@@ -26,8 +26,11 @@ class Kept(ABC):
         """Seconds from one step to the next."""
 
     @abstractmethod
-    async def run_once(self) -> None:
-        """One step. Raises DatabaseError in an outage."""
+    async def run_once(self) -> bool:
+        """One step. Whether it asked PostgreSQL anything: only such a step shows the end of an outage.
+
+        Raises DatabaseError in an outage.
+        """
 
     async def rest(self) -> None:
         """Waits until the next step is due."""
@@ -39,7 +42,7 @@ async def keep(kept: Kept) -> NoReturn:
     fails = False
     while True:
         try:
-            await kept.run_once()
+            asked = await kept.run_once()
         except DatabaseError as error:
             if not fails:
                 _log.warning("control.unavailable", step=kept.name, error=str(error))
@@ -47,7 +50,7 @@ async def keep(kept: Kept) -> NoReturn:
         except Exception:  # a fault of ours in one step must end neither the heartbeat nor the loops
             _log.exception("control.broken_step", step=kept.name)
         else:
-            if fails:
+            if fails and asked:
                 _log.info("control.available", step=kept.name)
-            fails = False
+                fails = False
         await kept.rest()

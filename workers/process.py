@@ -46,7 +46,6 @@ from workers.take import Claims, Served, Taker
 _log = structlog.get_logger("errander.worker")
 
 _SWEEP_SECONDS = 0.1  # how often deadlines are looked at, and the pulse beats
-_SETTLE_SECONDS = 10.0  # how long outcomes of what has ended may take to be confirmed in the end
 
 
 class WorkerProcess:
@@ -176,7 +175,7 @@ class WorkerProcess:
     async def _say_goodbye(self, database: Database) -> None:
         """Writes what is left of this process's jobs, and ends its lease."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_SECONDS):
+            async with asyncio.timeout(ending.patience(code_runs=bool(self.room.running))):
                 await self.flush.settle()
         self.lease.left = True
         await ending.last_act(database.link, self.id, self.held, self.departure.culprits, self.control.resign)

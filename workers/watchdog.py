@@ -50,8 +50,8 @@ class Watchdog(Kept):
         self._resign = resign
         self._lost_at: float | None = None
 
-    async def run_once(self) -> None:
-        """One look; it may be the process's last act."""
+    async def run_once(self) -> bool:
+        """One look; it may be the process's last act. Never asks PostgreSQL anything else."""
         now = time.monotonic()
         pulse = self._shared.pulse
         if self._shared.lease.lost:
@@ -65,6 +65,7 @@ class Watchdog(Kept):
         overdue = told_at is not None and now > told_at + self._settings.drain + _DRAIN_GRACE_SECONDS
         if overdue and pulse.silent_for() > _DRAIN_GRACE_SECONDS:
             await self._end_alone([])  # the code that blocks it is within its time: it goes back too
+        return False
 
     async def _end_alone(self, culprits: list[Attempt]) -> None:
         _log.error(

@@ -6,11 +6,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import false, func, literal, select
 
 from db import attempts
 from db.engine import Database
 from db.errors import BadRow, DatabaseError, Locked, Refused, SchemaBehind, SettingsError, Unavailable, translate
 from db.lifecycle import JobStatus
+from db.reading import Reader, TooSlow
 from tests.db.racing import impatient
 from tests.db.scene import Scene
 from tests.fixtures.servers import Databases
@@ -203,6 +205,15 @@ async def test_a_transaction_that_lasts_too_long_is_unavailable(scene: Scene) ->
             await link.executor.execute("SET LOCAL transaction_timeout = 0")  # ends that of the role, which runs
             await link.executor.execute("SET LOCAL transaction_timeout = '20ms'")
             await link.executor.execute("SELECT pg_sleep(5)")
+
+
+async def test_what_sqlalchemy_has_wrapped_is_ours_too(scene: Scene) -> None:
+    reader = Reader(scene.database)
+    with pytest.raises(BadRow, match="division by zero"):
+        await reader.rows(select(literal(1).op("/")(func.abs(0))))
+    await reader.rows(select(func.set_config("statement_timeout", "20ms", false())))
+    with pytest.raises(TooSlow):
+        await reader.rows(select(func.pg_sleep(5)))
 
 
 async def test_a_role_that_lacks_a_right_is_unavailable_and_not_the_end_of_a_process(scene: Scene) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -17,6 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import migrate, revisions
 from db.engine import Database
+from db.errors import Unavailable
 from db.models import Base
 from db.roles import ROLE_SETTINGS, role_settings
 
@@ -125,6 +128,19 @@ def test_the_revisions_are_those_that_alembic_finds() -> None:
     scripts = ScriptDirectory(str(revisions.FOLDER))
     assert revisions.head() == scripts.get_current_head()
     assert revisions.known() == sorted(script.revision for script in scripts.walk_revisions())
+
+
+async def test_a_role_that_may_not_migrate_is_told_so_by_an_error_of_ours(empty_database_url: str) -> None:
+    role, owner = f"plain_{secrets.token_hex(6)}", await asyncpg.connect(empty_database_url)
+    await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'plain'")
+    try:
+        parts = urlsplit(empty_database_url)
+        plain = parts._replace(netloc=f"{role}:plain@{parts.hostname}:{parts.port}").geturl()
+        with pytest.raises(Unavailable, match="permission denied for database"):
+            await migrate.upgrade(plain)
+    finally:
+        await owner.execute(f"DROP ROLE {role}")
+        await owner.close()
 
 
 async def test_two_may_migrate_at_once(empty_database_url: str) -> None:

@@ -1,5 +1,6 @@
 """The leader's look for broken rules: what it keeps, and that it takes place."""
 
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from tests.fixtures.jobs import JobBook
 from tests.fixtures.waiting import eventually
 from tests.workers.conftest import RunWorker
 from workers.hints import Hint, Hints
-from workers.loops.consistency import Consistency
+from workers.loops.consistency import Consistency, WhileLeading
 
 
 async def test_a_look_is_kept_in_the_place_of_the_one_before(book: JobBook, database: Database) -> None:
@@ -57,6 +58,35 @@ async def test_a_leader_looks_while_it_works_and_finds_nothing(
 
         found = await eventually(looked)
         assert (found.clean, found.counts, found.worker) == (True, {}, running.process.id)
+
+
+class Looking(Consistency):
+    """Counts its looks."""
+
+    looks = 0
+
+    async def run_once(self) -> int:
+        self.looks += 1
+        return 0
+
+
+class Leads:
+    """As much of a leader as is asked."""
+
+    leads = True
+
+
+async def test_a_leader_that_steps_aside_for_a_moment_does_not_put_off_the_look() -> None:
+    leader, loop = Leads(), Looking(cast("Any", None), uuid4(), Limits())
+    beside = WhileLeading(cast("Any", leader), loop)
+    assert not await beside.run_once()
+    assert not loop.due(), "a new leader rescues first"
+    leader.leads = False
+    assert not await beside.run_once()
+    loop.hurry()
+    leader.leads = True
+    assert await beside.run_once()
+    assert loop.looks == 1
 
 
 async def test_while_workers_drain_neither_store_shows_a_finding(

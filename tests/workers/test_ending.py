@@ -1,6 +1,7 @@
 """The ways a worker process ends: drained, retired, with nothing left to do."""
 
 import asyncio
+import time
 
 import pytest
 from pydantic import ValidationError
@@ -12,7 +13,8 @@ from tests.faults.ledger import Ledger
 from tests.fixtures.jobs import JobBook, errors
 from tests.fixtures.waiting import eventually
 from tests.workers.conftest import RunWorker
-from workers.settings import WorkerSettings
+from workers import departure, ending
+from workers.settings import LEAVING_SECONDS, WorkerSettings
 
 
 async def test_a_drain_lets_running_jobs_end_and_takes_no_more(
@@ -60,6 +62,36 @@ async def test_a_drain_ends_a_job_that_may_run_only_once_as_lost(
         await worker.ended()
     record = await book.get(job_id)
     assert (record.status, errors(record)[0]["kind"]) == (JobStatus.FAILED, "lost")
+
+
+def test_what_may_come_after_a_drain_while_code_runs_is_over_before_a_supervisor_kills() -> None:
+    haste = ending.patience(code_runs=True)  # of the flush, then of the last act
+    assert departure.STOP_SECONDS + 2 * haste + ending.RESIGN_SECONDS + ending.AHEAD_SECONDS <= LEAVING_SECONDS
+
+
+async def test_code_that_does_not_stop_goes_back_before_a_supervisor_kills_though_another_row_is_locked(
+    run_worker: RunWorker, book: JobBook, database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(departure, "STOP_SECONDS", 0.3)  # the time of what comes after it is what counts here
+    left: list[float] = []
+    monkeypatch.setattr(ending, "leave", lambda **_: left.append(time.monotonic()))
+    async with run_worker(drain=0.0) as worker:
+        runs = await book.submit("fault.deaf", {"seconds": 3600})
+        stops = await book.submit("fault.sleep", {"seconds": 3600})
+        await eventually(lambda: ledger.starts(runs) and ledger.starts(stops))
+        async with database.begin() as other:
+            await other.fetch("lock_jobs", ids=[stops], tenant="default")
+            await worker.drain()
+            await worker.process.departure.told.wait()
+            told = time.monotonic()
+            await book.becomes(runs, JobStatus.PENDING)
+            took = time.monotonic() - told
+        await worker.ended()
+    (deaf,) = [task for task in asyncio.all_tasks() if task.get_name() == f"errander.attempt.{runs}"]
+    deaf.cancel()  # the process that was to end with it goes on here
+    await asyncio.wait({deaf})
+    assert took < LEAVING_SECONDS - 2.0
+    assert len(left) == 1
 
 
 async def test_a_worker_retires_after_its_number_of_jobs(run_worker: RunWorker, book: JobBook) -> None:

@@ -22,7 +22,7 @@ _log = structlog.get_logger("errander.consistency")
 
 INTERVAL = 300.0
 FIRST_SECONDS = 60.0
-"""How long a new leader waits: first it rescues what its predecessor has left."""
+"""How long a new leader waits: first it rescues what its predecessor has left. One that led until lately is not new."""
 _GLANCE_SECONDS = 1.0  # between two looks at whether this process leads
 
 
@@ -63,11 +63,18 @@ class WhileLeading(Kept):
         self._leader = leader
         self._loop = loop
         self._led = False
+        self._led_at = float("-inf")  # when this process was last seen to lead
 
-    async def run_once(self) -> None:
-        """A look, if this process leads and one is due. Raises DatabaseError in an outage."""
-        if self._leader.leads and not self._led:
+    async def run_once(self) -> bool:
+        """A look, if this process leads and one is due. Whether there was one. Raises DatabaseError in an outage."""
+        now = time.monotonic()
+        if self._leader.leads and not self._led and now - self._led_at > FIRST_SECONDS:
             self._loop.begin()
         self._led = self._leader.leads
-        if self._led:
-            await self._loop.tick()
+        if not self._led:
+            return False
+        self._led_at = now
+        if not self._loop.due():
+            return False
+        await self._loop.tick()
+        return True

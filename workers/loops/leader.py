@@ -2,8 +2,9 @@
 
 Nothing depends on there being one leader: every statement of the loops is fenced, so two are harmless. A leader that
 hangs in a step renews nothing, and another takes over when its term has passed. One whose loop fails again and again
-resigns and steps aside for a term, so that somebody who can may lead; where nobody else does it leads again. While
-PostgreSQL is away nobody steps aside: that is no leader's fault.
+resigns and steps aside for as long as everybody else needs to ask for the term, so that somebody who can may lead;
+where nobody does it leads again, because its other loops, the reaper first, may well do their work. While PostgreSQL is
+away nobody steps aside: that is no leader's fault.
 """
 
 import time
@@ -24,6 +25,7 @@ _log = structlog.get_logger("errander.leader")
 _STEP_SECONDS = 1.0
 _STEPS = 5  # a term, where it is short
 _RENEWALS = 4  # a term: one late renewal does not lose it
+_STEPS_ASIDE = 3  # everybody asks once a step, if nothing holds him up
 _FAILURES = 3  # of one loop in a row: a lock, or a step that was too large, passes in fewer
 
 
@@ -45,16 +47,23 @@ class Leader(Kept):
         self.leads = False
         """Whether this process led after its last step."""
 
-    async def run_once(self) -> None:
-        """Tries to lead; if it does, runs what is due, and renews if that went well. Raises DatabaseError in an outage."""
+    async def run_once(self) -> bool:
+        """Tries to lead; if it does, runs what is due, and renews if that went well. Whether it asked for the term.
+
+        Raises DatabaseError in an outage.
+        """
         now = time.monotonic()
+        asked = False
         if now < self._aside_until:
-            return
+            return asked
         if not self.leads or now >= self._over_at:
             self.leads = False
             await self._ask()
+            asked = True
         if self.leads and await self._tick() and time.monotonic() >= self._renew_at:
             await self._ask()
+            asked = True
+        return asked
 
     async def resign(self) -> None:
         """Gives the term up, so that another need not wait for its end."""
@@ -101,11 +110,12 @@ class Leader(Kept):
 
     async def _step_aside(self, loop: Loop) -> None:
         await self.resign()
-        self._aside_until = time.monotonic() + self._term
+        seconds = _STEPS_ASIDE * self.pause
+        self._aside_until = time.monotonic() + seconds
         _log.error(
             "leader.stepped_aside",
             loop=loop.name,
             failures=self._failures[loop.name],
-            seconds=self._term,
+            seconds=seconds,
             hint="this process cannot do what a leader does: see leader.step_failed or leader.step_broken before this",
         )

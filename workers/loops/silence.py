@@ -76,9 +76,10 @@ class Observer(Kept):
         """Who was silent at the last look; nobody, if that was not answered."""
         return self._silent
 
-    async def run_once(self) -> None:
-        """One look. Raises DatabaseError in an outage."""
+    async def run_once(self) -> bool:
+        """One look. Always asks. Raises DatabaseError in an outage."""
         self._silent = []
         await failpoints.reach("silence.looking")
         self._silent = self._silence.look(await workers.beats(self._link))
         self.on_look()
+        return True
