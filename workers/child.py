@@ -60,7 +60,8 @@ class PipePort:
             plain = json.loads(json.dumps(dict(fields), default=outcomes.words))
         except Exception:  # a cycle, a key that is no text: a line of the log must never fail a job
             plain = {name: outcomes.words(value) for name, value in fields.items()}
-        self.send({"say": "log", "level": level, "message": outcomes.words(message), "fields": plain})
+        said = outcomes.words(message, outcomes.MAX_LOG_TEXT)
+        self.send({"say": "log", "level": level, "message": said, "fields": plain})
 
     def cancelled(self) -> bool:
         """Never: a child is ended instead."""

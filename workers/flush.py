@@ -98,12 +98,8 @@ class Flush:
         await self._idle.wait()
 
     async def stop(self) -> None:
-        """Ends the task; what is not confirmed stays in `pending`."""
+        """Ends the task; what is not confirmed stays held."""
         await cancel_and_wait(self._task)
-
-    def pending(self) -> list[Item[Outcome]]:
-        """What is not confirmed, for whoever must write it in the task's stead."""
-        return [*self._writing, *self._waiting]
 
     async def _run(self) -> None:
         pause = _RETRY_SECONDS[0]

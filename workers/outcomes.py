@@ -21,6 +21,8 @@ MAX_RESULT_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
 MAX_MESSAGE: Final = 2048
 MAX_TRACEBACK: Final = 16 * 1024
+MAX_LOG_TEXT: Final = 16 * 1024
+"""Characters of a text in one line of a job's log: it is filtered and written while the jobs beside it wait."""
 _MAX_PROGRESS_MESSAGE: Final = 500
 
 # jsonb keeps numbers as `numeric`: 131,072 digits before the point, 16,383 after it (PostgreSQL manual 8.1.2).
@@ -169,6 +171,11 @@ def words(value: object, limit: int = MAX_MESSAGE) -> str:
         return scrub(str(value), limit)
     except BaseException:  # code of the task's: SystemExit is an error like any other
         return "<its message could not be made>"
+
+
+def log_value(value: Any) -> Any:
+    """A value as a line of a job's log takes it: a text that is too long loses its beginning."""
+    return scrub(value, MAX_LOG_TEXT) if isinstance(value, str) else value
 
 
 def described(error: BaseException) -> str:

@@ -25,9 +25,8 @@ _log = structlog.get_logger("errander.control")
 
 ROLL_CALL_SECONDS = 0.5
 """How often PostgreSQL is asked what this worker runs while it runs anything."""
-_EXTRA_CALLS = (
-    3  # what an unanswered claim won shows in two calls in a row, the first of which may have been sent before
-)
+_EXTRA_CALLS = 3
+"""What an unanswered claim won shows in two calls in a row, the first of which may have been sent before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +87,23 @@ class RollCalls(Kept):
         self._extra = 0
         self._last = float("-inf")
 
-    async def run_once(self) -> None:
-        """One call, if there is reason for it; and what tasks said of their progress since the last one."""
+    async def run_once(self) -> bool:
+        """One call, if there is reason for it; and what tasks said of their progress since the last one.
+
+        Whether there was reason. Raises DatabaseError in an outage.
+        """
         held = self._shared.held
         if held.take_ambiguous():
             self._extra = _EXTRA_CALLS
         if not (len(held) or self._extra or time.monotonic() - self._last >= self._heartbeat):
-            return
+            return False
         self._last = time.monotonic()
         try:
             await self._call()
         finally:
             await self._shared.progress.write(self._link, self._worker)
         self._extra = max(0, self._extra - 1)  # one that was not answered has shown nothing
+        return True
 
     async def _call(self) -> None:
         sent = time.monotonic()

@@ -29,7 +29,9 @@ def run(main: Coroutine[Any, Any, T]) -> T:
                 return loop.run_until_complete(task)
             except (SystemExit, KeyboardInterrupt) as error:
                 unhandled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-                if task.done() or (unhandled and isinstance(error, KeyboardInterrupt)):
+                # `main` may have ended in the same turn in which somebody else raised: what it returned counts
+                its_own = task.done() and not task.cancelled() and task.exception() is error
+                if its_own or (unhandled and isinstance(error, KeyboardInterrupt)):
                     raise
                 _log.error(
                     "worker.exit_refused",

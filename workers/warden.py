@@ -31,17 +31,23 @@ class Warden:
         """The process group is to end with this process."""
         with self._lock:
             self._groups.add(group)
-            if self._process is not None and self._process.poll() is None:
-                self._tell(self._process, [f"+{group}"])
+            if (process := self._alive()) is not None:
+                self._tell(process, [f"+{group}"])
             else:
                 self._start()
 
     def forget(self, group: int) -> None:
-        """The group has ended. To be called while its number cannot be another's yet."""
+        """The group has ended. To be called while its number cannot be another's yet. Raises nothing.
+
+        A process that somebody has killed is replaced, for the sake of the groups that are left.
+        """
         with self._lock:
             self._groups.discard(group)
-            if self._process is not None:
-                self._tell(self._process, [f"-{group}"])
+            if (process := self._alive()) is not None:
+                self._tell(process, [f"-{group}"])
+            elif self._groups:
+                with contextlib.suppress(OSError):  # there is no process to be had: the next group asks for one again
+                    self._start()
 
     def close(self) -> None:
         """Ends the process; whatever group is still guarded ends with it."""
@@ -49,6 +55,10 @@ class Warden:
             if self._process is not None:
                 self._end(self._process)
                 self._process = None
+            self._groups.clear()
+
+    def _alive(self) -> subprocess.Popen[bytes] | None:
+        return self._process if self._process is not None and self._process.poll() is None else None
 
     def _start(self) -> None:
         if self._process is not None:

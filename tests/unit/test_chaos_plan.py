@@ -93,7 +93,7 @@ def test_every_job_is_one_that_its_task_takes_and_every_task_is_submitted() -> N
 def test_every_act_comes_up() -> None:
     acts = [step.does for step in workload.steps(5, 300, 20) if isinstance(step.does, Act)]
     assert {act.name for act in acts} == set(workload._ACTS)
-    assert {act.name for act in acts if act.foreign} == set(workload._ACTS) - workload._TO_NO_JOB
+    assert {act.name for act in acts if act.foreign} == set(workload._ACTS) - workload._NOT_ABOUT_ONE_JOB
     assert {act.tenant for act in acts} == set(workload.TENANTS)
 
 

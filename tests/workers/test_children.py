@@ -69,7 +69,7 @@ async def test_a_job_ends_with_all_that_it_has_started(run_worker: RunWorker, bo
             await book.submit(
                 "nasty.fork",
                 {"how": how, "then": then},
-                timeout=1.5 if then == "wait" else 60.0,
+                timeout=4.0 if then == "wait" else 60.0,
                 max_attempts=1,
                 max_crashes=1,
             )
@@ -167,7 +167,7 @@ async def test_isolated_jobs_run_two_at_a_time_and_the_time_they_wait_is_not_the
 ) -> None:
     assert children.ISOLATED_AT_ONCE == 2
     # so long that the third would be out of time, were its wait for the others counted
-    ids = await book.submit_many("fault.sleep", [{"seconds": 0.8}] * 3, timeout=1.5, max_crashes=2, max_attempts=1)
+    ids = await book.submit_many("fault.sleep", [{"seconds": 2.0}] * 3, timeout=3.5, max_crashes=2, max_attempts=1)
     await book.execute("UPDATE errander.jobs SET crashes = 1")
     async with run_worker(slots=10):
         records = await book.succeeds(*ids)

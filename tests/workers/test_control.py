@@ -40,7 +40,7 @@ async def test_a_process_one_of_whose_control_tasks_has_ended_gives_its_jobs_bac
         job_id = await book.submit("fault.sleep", {"seconds": 60})
         await eventually(lambda: ledger.starts(job_id))
         _cancel(worker, name)
-        assert await worker.ended(10) is True
+        assert await worker.ended() is True
     record = await book.get(job_id)
     assert (record.status, record.crashes, record.failures) == (JobStatus.PENDING, 0, 0)
     assert f"errander.control.{name} has ended" in str(worker.process.control.error)
@@ -76,11 +76,11 @@ async def test_what_a_claim_won_whose_answer_was_lost_goes_back_long_before_the_
             raise Unavailable("the answer was cut")
         return head
 
-    async with run_worker(heartbeat=5.0, lease=20.0) as worker:
+    async with run_worker(heartbeat=30.0, lease=120.0) as worker:
         await worker.idle()
         monkeypatch.setattr(attempts, "claim_by_head", claim_by_head)
         job_id = await book.submit("fault.quick")
-        await book.succeeds(job_id, timeout=4.0)
+        await book.succeeds(job_id, timeout=15.0)
         worker.process.departure.begin(Why.DRAIN)  # as a signal would: a request is read with the next beat
     assert [job.id for head in lost for job in head.jobs] == [job_id]
     assert await book.events(job_id) == ["given-back"]

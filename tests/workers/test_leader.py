@@ -9,7 +9,6 @@ from db import leader as leaders
 from db.engine import Database, Link
 from db.errors import Unavailable
 from tests.fixtures.jobs import JobBook
-from tests.fixtures.waiting import eventually
 from workers.loops.base import Loop
 from workers.loops.leader import Leader
 
@@ -62,16 +61,15 @@ async def test_one_of_two_leads_and_the_other_takes_over_when_it_resigns(databas
 
 
 async def test_a_leader_that_stops_renewing_is_superseded(database: Database) -> None:
-    (first, _), (second, _) = _leader(database.link, term=0.4), _leader(database.link, term=0.4)
+    (first, _), (second, _) = _leader(database.link), _leader(database.link)
     await first.run_once()
-
-    async def taken_over() -> bool:
-        await second.run_once()
-        return second.leads
-
-    await eventually(taken_over)
+    assert first.leads
+    # its term passes: by the database's clock, and by its own
+    await database.link.executor.execute("UPDATE errander.leaders SET until = clock_timestamp() - interval '1 s'")
+    first._over_at = 0.0
+    await second.run_once()
     await first.run_once()
-    assert not first.leads
+    assert (first.leads, second.leads) == (False, True)
 
 
 async def test_a_resignation_of_somebody_who_does_not_lead_changes_nothing(database: Database, book: JobBook) -> None:
@@ -108,21 +106,38 @@ async def test_a_leader_whose_loop_always_fails_makes_way_for_one_that_can(
     assert (loop.tries, works.steps) == (3, 4), "a rival need not wait for the end of the term"
 
 
-async def test_a_leader_that_nobody_follows_leads_again_after_a_term(database: Database) -> None:
+async def test_a_leader_that_nobody_follows_steps_aside_and_then_leads_again(database: Database) -> None:
     loop = Failing(KeyError("x"))
-    alone = Leader(database.link, uuid4(), [loop], term=0.3)
+    alone = Leader(database.link, uuid4(), [loop], term=60.0)
     for _ in range(3):
         await alone.run_once()
-    aside = time.monotonic()
-    assert not alone.leads
+    assert alone._aside_until > time.monotonic() + 1.0
     loop.error = None
+    await alone.run_once()
+    assert not alone.leads
+    alone._aside_until = time.monotonic()  # that time passes
+    await alone.run_once()
+    assert alone.leads
 
-    async def leads() -> bool:
+
+async def test_a_leader_that_nobody_follows_is_back_after_three_steps_and_its_other_loops_with_it(
+    database: Database,
+) -> None:
+    works, loop = Counting(), Failing(KeyError("x"))
+    alone = Leader(database.link, uuid4(), [works, loop], term=3600.0)
+    for _ in range(3):
         await alone.run_once()
-        return alone.leads
+    assert (alone.leads, works.steps, loop.tries) == (False, 3, 3)
+    assert alone._aside_until <= time.monotonic() + 3 * alone.pause
+    alone._aside_until = time.monotonic()  # that time passes
+    await alone.run_once()
+    assert (alone.leads, works.steps, loop.tries) == (True, 4, 4)
 
-    await eventually(leads)
-    assert time.monotonic() - aside > 0.25
+
+async def test_only_a_step_that_asks_for_the_term_says_that_it_asked(database: Database) -> None:
+    leader, works = _leader(database.link, term=3600.0)
+    assert [await leader.run_once() for _ in range(3)] == [True, False, False]
+    assert works.steps == 3
 
 
 async def test_failures_now_and_then_cost_no_term(database: Database) -> None:
@@ -139,11 +154,11 @@ async def test_a_term_is_renewed_only_after_a_completed_step(database: Database,
         return await database.link.executor.fetchval("SELECT until FROM errander.leaders")
 
     loop = Failing(None)
-    leader = Leader(database.link, uuid4(), [loop], term=0.4)
+    leader = Leader(database.link, uuid4(), [loop], term=60.0)
     await leader.run_once()
     first = await ends()
     loop.error = Unavailable("a lock")
-    time.sleep(0.15)  # noqa: ASYNC251 - a quarter of the term passes: a renewal is due
+    leader._renew_at = 0.0  # a quarter of the term passes: a renewal is due
     await leader.run_once()
     assert await ends() == first
     loop.error = None

@@ -174,6 +174,31 @@ def test_code_that_leaves_beside_its_job_does_not_end_the_process() -> None:
     assert running.run(main()) == ["its own error: 3", "in peace"]
 
 
+def test_somebody_who_leaves_in_the_turn_in_which_the_run_ends_does_not_take_its_result() -> None:
+    stopped: list[str] = []
+    beside: list[asyncio.Task[None]] = []
+
+    async def neighbour() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            stopped.append("in peace")
+
+    async def main() -> str:
+        beside.append(asyncio.create_task(neighbour()))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(_interrupted)
+        return "its result"
+
+    def _interrupted() -> None:
+        raise SystemExit("out of a callback")
+
+    assert running.run(main()) == "its result"
+    assert stopped == ["in peace"], "what was left could not end"
+
+
 def test_what_the_main_coroutine_raises_itself_ends_the_run() -> None:
     async def main() -> None:
         raise SystemExit(7)

@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from db import attempts
+from db import attempts, leader
+from db.engine import Database
 from db.errors import translated
 from tests.faults.ledger import Ledger
 from tests.fixtures.jobs import JobBook, seconds_between
@@ -48,7 +49,7 @@ async def test_a_lone_hint_wakes_an_idle_worker_at_once(run_worker: RunWorker, b
             (record,) = await book.succeeds(job_id)
             waits.append(seconds_between(record.created_at, record.started_at))
     # an idle worker looks by itself once a second, so without the token half of them would wait for longer than 0.5 s
-    assert sorted(waits)[len(waits) // 2] < 0.1, waits
+    assert sorted(waits)[len(waits) // 2] < 0.3, waits
 
 
 async def test_there_is_never_more_than_one_wake_token(book: JobBook, hints: Hints, redis_client: Redis) -> None:
@@ -84,11 +85,14 @@ async def test_a_future_hint_starts_its_job_on_time_and_never_early(
     assert all(by_wall[str(record.id)] >= record.run_at.timestamp() for record in records)
 
 
-async def test_a_future_job_without_a_hint_starts_on_time_by_head(run_worker: RunWorker, book: JobBook) -> None:
-    async with run_worker(head=0.5):
-        job_id = await book.submit("fault.quick", delay=1.5)
+async def test_a_future_job_without_a_hint_starts_on_time_by_head(
+    run_worker: RunWorker, book: JobBook, database: Database
+) -> None:
+    await leader.lead(database.link, uuid4(), seconds=60.0)  # else its own leader would publish a hint
+    job_id = await book.submit("fault.quick", delay=2.0)
+    async with run_worker(head=30.0, leader=60.0):  # its first look sees when the next is due
         (record,) = await book.succeeds(job_id)
-    assert 0 <= seconds_between(record.run_at, record.started_at) < 0.3
+    assert 0 <= seconds_between(record.run_at, record.started_at) < 1.0
 
 
 async def test_jobs_without_hints_do_not_starve_behind_hints(
@@ -256,11 +260,11 @@ async def test_whatever_a_take_ends_with_the_process_goes_on_and_takes_again(
 async def test_a_worker_whose_row_has_grown_old_by_a_clock_that_was_set_forward_beats_at_once_and_takes(
     run_worker: RunWorker, book: JobBook
 ) -> None:
-    async with run_worker(heartbeat=5.0, lease=20.0) as worker:
+    async with run_worker(heartbeat=30.0, lease=120.0) as worker:
         await worker.idle()
         # what a step forward of a minute leaves behind: to the database the beat is old, to the worker it is not
         await book.execute("UPDATE errander.workers SET beat_at = beat_at - interval '1 min'")
-        await book.succeeds(await book.submit("fault.quick"), timeout=3.0)
+        await book.succeeds(await book.submit("fault.quick"), timeout=15.0)
         worker.process.departure.begin(Why.DRAIN)  # as a signal would: a request is read with the next beat
 
 
