@@ -43,9 +43,8 @@ $(STAMP): requirements.lock pyproject.toml service/sdk/pyproject.toml
 dev: $(STAMP) ## run everything on embedded servers (ARGS="--port 8001 ...")
 	@exec $(ISOLATED) $(BIN)/errander dev $(ARGS)
 
-# Three files at a time: about half of the suite is waiting for leases, drains and faults to take their time.
 test: $(STAMP) ## the whole test suite, embedded servers included (ARGS="tests/unit -k ...")
-	@$(ISOLATED) $(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile)
+	@$(ISOLATED) $(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
 
 $(BENCH_STAMP): $(BENCH_LOCK) $(STAMP)
 	@echo "errander: installing what the benchmarks need into $(VENV) ..." >&2

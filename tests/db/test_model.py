@@ -28,8 +28,8 @@ from tests.db.texts import Texts
 from tests.fixtures.servers import Databases
 
 TIMES = int(os.environ.get("PYTEST_MODEL_EXAMPLES", "1"))
-EXAMPLES = 60
-RACES = 25
+EXAMPLES = 45
+RACES = 15
 STEPS = 20
 
 
