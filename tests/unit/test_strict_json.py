@@ -52,7 +52,7 @@ def test_a_value_has_as_many_parts_as_may_be(monkeypatch: pytest.MonkeyPatch, ra
     if is_taken:
         assert decode(raw) == json.loads(raw)
     else:
-        with pytest.raises(Problem, match="payload-too-large: the body has more than 10 of { and"):
+        with pytest.raises(Problem, match=r"payload-too-large: the body has more than 10 of \{ and"):
             decode(raw)
 
 
