@@ -44,7 +44,7 @@ dev: $(STAMP) ## run everything on embedded servers (ARGS="--port 8001 ...")
 	@exec $(ISOLATED) $(BIN)/errander dev $(ARGS)
 
 test: $(STAMP) ## the whole test suite, embedded servers included (ARGS="tests/unit -k ...")
-	@$(ISOLATED) $(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
+	@$(ISOLATED) $(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile)
 
 $(BENCH_STAMP): $(BENCH_LOCK) $(STAMP)
 	@echo "errander: installing what the benchmarks need into $(VENV) ..." >&2

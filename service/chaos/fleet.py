@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import secrets
 import subprocess
 import sys
 import time
@@ -223,6 +224,8 @@ class Fleet:
             "ERRANDER_BUILTIN_TASKS": "demo",
             "ERRANDER_METRICS_PORT": "0",
             "ERRANDER_LOG_FORMAT": "json",
+            # with a secret an API starts while PostgreSQL is away; with keys alone it could not tell whether there is one
+            "ERRANDER_JWT_SECRET": secrets.token_hex(32),
             "PYTHONPATH": path,
             "PYTHONUNBUFFERED": "1",
             LEDGER_VARIABLE: str(self._ledger),

@@ -8,13 +8,12 @@ from typing import Any
 
 import jwt
 import pytest
-import structlog.testing
 
 from db import keys as kept_keys
 from db.engine import Database, Link
 from db.errors import Unavailable
 from db.keys import KeyRecord
-from service.auth import key_records, keys
+from service.auth import key_records, keys, refusals
 from service.auth.guard import Guard
 from service.auth.jwks import KeySet
 from service.auth.key_records import KEY_SECONDS, TURNS
@@ -25,6 +24,7 @@ from service.http.problems import Problem
 from service.limits.rate_limits import RateLimits
 from service.settings import ApiSettings
 from tests.auth.conftest import MakeKey
+from tests.fixtures.logs import captured
 from tests.fixtures.waiting import eventually
 
 SECRET = b"2f1c9a4be07d45c6a3f8d1b26e5c90aa"
@@ -277,7 +277,7 @@ async def test_a_believed_credential_is_believed_no_longer_than_its_key(
 
 async def test_refusals_are_told_with_address_and_key_id_and_never_a_secret(scene: Scene, make_key: MakeKey) -> None:
     key, poor = await make_key("jobs:read"), await make_key("jobs:submit")
-    with structlog.testing.capture_logs() as lines:
+    with captured(refusals) as lines:
         forged = wrong(key)
         for _ in range(4):
             await scene.answer(forged)

@@ -29,7 +29,7 @@ from tests.fixtures.servers import Databases
 
 TIMES = int(os.environ.get("PYTEST_MODEL_EXAMPLES", "1"))
 EXAMPLES = 45
-RACES = 15
+RACES = 10
 STEPS = 20
 
 

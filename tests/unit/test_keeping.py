@@ -5,10 +5,11 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-import structlog.testing
 
 from db import workers
 from db.errors import Unavailable
+from tests.fixtures.logs import captured
+from workers import keeping
 from workers.held import Held
 from workers.keeping import Kept, keep
 from workers.lease import Lease
@@ -41,7 +42,7 @@ class Scripted(Kept):
 async def said(*ends: Exception | bool) -> list[str]:
     """The events of the log that steps with such ends cause."""
     kept = Scripted(*ends)
-    with structlog.testing.capture_logs() as lines:
+    with captured(keeping) as lines:
         task = asyncio.create_task(keep(kept))
         await kept.done.wait()
         task.cancel()

@@ -1,11 +1,11 @@
 """`ERRANDER_MIGRATE=auto` in the API: tried until it succeeds."""
 
 import pytest
-import structlog.testing
 
 from db.errors import Unavailable
 from service import migrating
 from service.settings import CatalogueSettings
+from tests.fixtures.logs import captured
 
 
 async def test_neither_an_outage_nor_a_fault_ends_the_tries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ async def test_a_fault_that_lasts_is_told_in_full_once_and_tried_less_and_less_o
 
     monkeypatch.setattr(migrating, "bring_up", bring_up)
     monkeypatch.setattr("service.migrating.asyncio.sleep", sleep)
-    with structlog.testing.capture_logs() as lines:
+    with captured(migrating) as lines:
         await migrating.bring_up_when_possible(CatalogueSettings(database_url="postgresql://localhost/none"))
     assert [line["log_level"] for line in lines] == ["error", *["warning"] * 7, "error", "info"]
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 30]

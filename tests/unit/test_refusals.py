@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import structlog.testing
-
+from service.auth import refusals as module
 from service.auth.refusals import LINES, SECONDS, Refusals
 from service.http.problems import Problem
+from tests.fixtures.logs import captured
 
 
 def test_a_flood_is_told_in_a_few_lines_and_a_number() -> None:
@@ -17,7 +17,7 @@ def test_a_flood_is_told_in_a_few_lines_and_a_number() -> None:
         asked += 1
         return {"address": "192.0.2.1"}
 
-    with structlog.testing.capture_logs() as lines:
+    with captured(module) as lines:
         for _ in range(460):
             refusals.tell(Problem("unauthenticated", "wrong"), who)
         refusals.tell(Problem("forbidden", "not yours"), who)
