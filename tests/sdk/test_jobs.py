@@ -248,6 +248,14 @@ def test_a_later_batch_that_is_refused_says_what_is_kept_and_counts_from_the_fir
     assert [error.pointer for error in caught.value.errors] == ["/jobs/10017/payload/n", ""]
 
 
+@pytest.mark.parametrize("written", [{"task": "demo.echo", "payload": {}}, ("demo.echo", {}), "demo.echo"])
+def test_a_job_in_another_form_is_refused_in_words_before_anything_is_sent(written: Any) -> None:
+    server = Scripted()
+    with Client(transport=server.transport) as client, pytest.raises(TypeError, match=r"is a NewJob\(task, payload"):
+        client.submit_many([NewJob("demo.echo"), written])
+    assert server.requests == []
+
+
 def test_an_answer_that_names_too_few_jobs_is_no_answer() -> None:
     with Client(transport=Scripted(answer(202, {"jobs": []})).transport) as client, pytest.raises(errander.BadAnswer):
         client.submit_many([NewJob("demo.echo", {"n": 1})])

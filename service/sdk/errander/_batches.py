@@ -26,7 +26,9 @@ class Batcher:
         self._size = 0
 
     def add(self, job: NewJob) -> Iterator[tuple[list[NewJob], bytes]]:
-        """Take one job; yields the batch before it, if that is now full."""
+        """Take one job; yields the batch before it, if that is now full. Raises `TypeError` for what is no `NewJob`."""
+        if not isinstance(job, NewJob):
+            raise TypeError(f"a job to submit is a NewJob(task, payload, …), not {type(job).__name__}: {job!r:.100}")
         body = job.body()
         if job.idempotency_key is not None:
             body["idempotency_key"] = job.idempotency_key
